@@ -1,0 +1,191 @@
+package reactor
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"chatmonitor/server/monitor"
+	"chatmonitor/server/web"
+)
+
+// handOver gives the socket to net/http, with the bytes that came already: a duplicate of the
+// descriptor goes there, and gnet closes its own.
+func (c *conn) handOver(b []byte) {
+	s := c.loop.server
+	if c.place == sessionPlace {
+		if !s.app.Plain.Take() {
+			c.refuse(monitor.HTTPFull, full)
+			return
+		}
+		s.app.Sessions.Give()
+		c.place = plainPlace
+	}
+	tcp, err := duplicate(c.gc)
+	if err != nil {
+		s.app.Log.Warn("reactor: a request could not be handed to net/http", "err", err)
+		c.refuse(monitor.NoDescriptors, full)
+		return
+	}
+	s.app.Stats.PlainHTTP.Add(1)
+	c.place = noPlace // it goes along
+	s.handed.give(&replayed{TCPConn: tcp, pending: append([]byte(nil), b...), loop: c.loop})
+	c.end()
+}
+
+func duplicate(gc gnet.Conn) (*net.TCPConn, error) {
+	fd, err := gc.Dup()
+	if err != nil {
+		return nil, fmt.Errorf("reactor: duplicate a descriptor: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "tcp")
+	defer file.Close() // FileConn has its own
+	nc, err := net.FileConn(file)
+	if err != nil {
+		return nil, fmt.Errorf("reactor: connection from a descriptor: %w", err)
+	}
+	return nc.(*net.TCPConn), nil
+}
+
+// replayed is a connection whose first bytes have been read already.
+type replayed struct {
+	*net.TCPConn
+	pending []byte
+	loop    *loop // that it came from
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.pending) > 0 {
+		n := copy(p, r.pending)
+		if r.pending = r.pending[n:]; len(r.pending) == 0 {
+			r.pending = nil
+		}
+		return n, nil
+	}
+	return r.TCPConn.Read(p)
+}
+
+// handedOver is the listener from which net/http gets its connections.
+type handedOver struct {
+	conns chan *replayed // holds as many as plain connections may be open: give never blocks
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newHandedOver(places int) *handedOver {
+	return &handedOver{conns: make(chan *replayed, places), done: make(chan struct{})}
+}
+
+func (h *handedOver) give(r *replayed) { h.conns <- r }
+
+// Accept is net.Listener's.
+func (h *handedOver) Accept() (net.Conn, error) {
+	select {
+	case r := <-h.conns:
+		return r, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener's.
+func (h *handedOver) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+// Addr is net.Listener's.
+func (h *handedOver) Addr() net.Addr { return &net.TCPAddr{} }
+
+// track gives a plain connection's place back at its end. A hijacked one has its place given back by
+// whoever hijacked it.
+func (h *handedOver) track(nc net.Conn, state http.ConnState) {
+	if r, ok := nc.(*replayed); ok && state == http.StateClosed {
+		r.loop.server.app.Plain.Give()
+	}
+}
+
+// upgradeLater upgrades a connection that spoke HTTP before, or in a way that only net/http reads: it
+// writes the 101 and sends the socket back to its loop.
+func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
+	if s.app.Draining() {
+		s.refuseLater(w, monitor.Leaving, "the server is leaving")
+		return
+	}
+	if !s.app.Sessions.Take() {
+		s.refuseLater(w, monitor.SessionsFull, "the server has as many connections as it may")
+		return
+	}
+	nc, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.app.Sessions.Give()
+		s.app.Stats.NetErrors.Add(1)
+		s.app.Log.Error("reactor: hijack", "err", err)
+		http.Error(w, "the upgrade failed", http.StatusInternalServerError)
+		return
+	}
+	s.app.Plain.Give()
+	if err := s.sendBack(nc.(*replayed), buffered, r); err != nil {
+		s.app.Sessions.Give()
+		s.app.Log.Debug("reactor: an upgrade failed", "err", err)
+	}
+}
+
+func (s *server) refuseLater(w http.ResponseWriter, reason monitor.Reason, text string) {
+	s.app.Stats.Refused(reason).Add(1)
+	w.Header().Set("Connection", "close")
+	http.Error(w, text, http.StatusServiceUnavailable)
+}
+
+// sendBack answers the upgrade and enrolls the socket on its loop, with the bytes that net/http has
+// read ahead.
+func (s *server) sendBack(r *replayed, buffered *bufio.ReadWriter, request *http.Request) error {
+	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err == nil {
+		_, err = fmt.Fprintf(r.TCPConn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+			acceptKey(request.Header.Get("Sec-WebSocket-Key")))
+	}
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	early = append(append([]byte(nil), early...), r.pending...)
+	c := &conn{place: sessionPlace, echoes: request.URL.Path == web.PathEcho}
+	if len(early) > 0 {
+		c.in = &inbound{bytes: early}
+	}
+	result, err := r.loop.events.Enroll(gnet.NewContext(context.Background(), c), r.TCPConn)
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	if outcome := <-result; outcome.Err != nil {
+		return outcome.Err
+	}
+	return nil
+}
+
+// acceptKey proves that the server has read the request (RFC 6455 4.2.2).
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// comeBack begins the WebSocket of a connection that was upgraded by net/http.
+func (c *conn) comeBack(gc gnet.Conn, l *loop) {
+	c.gc, c.loop = gc, l
+	gc.SetContext(c)
+	l.add(c, inHead)
+	in := c.in
+	c.upgraded()
+	if in != nil {
+		c.receive(in.bytes)
+	}
+}

@@ -1,0 +1,211 @@
+package reactor
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"strconv"
+
+	"github.com/gobwas/ws"
+
+	"chatmonitor/server/app"
+	"chatmonitor/server/monitor"
+	"chatmonitor/server/web"
+)
+
+// Answers to what is no request. Whatever is one is answered by net/http.
+var (
+	requestTimeout = refusal("408 Request Timeout", "the request head did not come in time")
+	headTooLong    = refusal("431 Request Header Fields Too Large", "the request head is longer than "+strconv.Itoa(app.MaxHeadBytes)+" bytes")
+	notHTTP        = refusal("400 Bad Request", "this port speaks HTTP/1.1 and WebSocket, and this is neither")
+	noTLS          = refusal("400 Bad Request", "this port does not speak TLS: put a TLS proxy before it, or use http:// and ws://")
+	noHTTP2        = refusal("505 HTTP Version Not Supported", "this port speaks HTTP/1.1, not HTTP/2")
+	full           = refusal("503 Service Unavailable", "the server has as many connections as it may")
+	leaving        = refusal("503 Service Unavailable", "the server is leaving")
+)
+
+func refusal(status, text string) []byte {
+	return []byte("HTTP/1.1 " + status + "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: " +
+		strconv.Itoa(len(text)+1) + "\r\n\r\n" + text + "\n")
+}
+
+// refuse answers, counts and ends a connection that is not a WebSocket yet.
+func (c *conn) refuse(reason monitor.Reason, answer []byte) {
+	c.loop.server.app.Stats.Refused(reason).Add(1)
+	c.in = nil
+	if !c.send(answer) {
+		c.end()
+		return
+	}
+	c.loop.move(c, closing)
+	c.shut()
+}
+
+var http2Preface = []byte("PRI * HTTP/2.0\r\n")
+
+// head looks for a complete request head at the front of b, decides what the connection is, and
+// returns the bytes that are still to be used.
+func (c *conn) head(b []byte) []byte {
+	switch {
+	case b[0] == 0x16: // a TLS record of type handshake
+		c.refuse(monitor.TLSHello, noTLS)
+		return nil
+	case bytes.HasPrefix(b, http2Preface):
+		c.refuse(monitor.HTTP2, noHTTP2)
+		return nil
+	case !maybeRequest(b):
+		c.refuse(monitor.NotHTTP, notHTTP)
+		return nil
+	}
+	end := headEnd(b)
+	switch {
+	case end > app.MaxHeadBytes || end < 0 && len(b) > app.MaxHeadBytes:
+		c.refuse(monitor.HeadTooLong, headTooLong)
+		return nil
+	case end < 0:
+		return b
+	}
+	return c.choose(b, end)
+}
+
+// maybeRequest says whether b may be the beginning of a request line: a method is a token, a space
+// follows it (RFC 9112 3). Empty lines before it are net/http's to judge.
+func maybeRequest(b []byte) bool {
+	for i, x := range b {
+		switch {
+		case x == ' ':
+			return i > 0
+		case x == '\r' || x == '\n':
+			return i == 0 || x == '\r'
+		case x < '!' || x > '~' || i > 32:
+			return false
+		}
+	}
+	return true
+}
+
+// headEnd is the length of the complete head at the front of b, or -1. Like net/http it takes a bare
+// LF for a line's end.
+func headEnd(b []byte) int {
+	for at := 0; ; {
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			return -1
+		}
+		at += i + 1
+		switch {
+		case at < len(b) && b[at] == '\n':
+			return at + 1
+		case at+1 < len(b) && b[at] == '\r' && b[at+1] == '\n':
+			return at + 2
+		}
+	}
+}
+
+// choose upgrades a plainly good request for a WebSocket; everything else is net/http's.
+func (c *conn) choose(b []byte, end int) []byte {
+	answer, ok := c.loop.upgrader.try(b[:end])
+	if !ok {
+		c.handOver(b)
+		return nil
+	}
+	s := c.loop.server
+	switch {
+	case s.app.Draining():
+		c.refuse(monitor.Leaving, leaving)
+		return nil
+	case c.place != sessionPlace && !s.app.Sessions.Take():
+		c.refuse(monitor.SessionsFull, full)
+		return nil
+	}
+	if c.place == plainPlace {
+		s.app.Plain.Give()
+	}
+	c.place = sessionPlace
+	if c.send(answer) {
+		c.echoes = !c.loop.upgrader.chat
+		c.upgraded()
+	}
+	return b[end:]
+}
+
+// upgraded makes the connection a WebSocket, of the chat protocol or an echo.
+func (c *conn) upgraded() {
+	c.in, c.counted = nil, true
+	c.loop.move(c, open)
+	c.loop.server.app.Stats.Upgraded.Add(1)
+	c.loop.server.app.Stats.Connected.Add(1)
+	if !c.echoes {
+		c.session = c.loop.shard.Open(c)
+	}
+}
+
+// upgrader judges request heads for one loop, with buffers that it uses again.
+type upgrader struct {
+	ws.Upgrader
+	in   bytes.Reader
+	out  bytes.Buffer
+	chat bool // the last head was for /ws, not for /echo
+}
+
+// errNotPlain says that the head is for net/http to judge.
+var errNotPlain = errors.New("not a plain upgrade")
+
+func newUpgrader(echo bool) *upgrader {
+	u := &upgrader{}
+	u.ReadBufferSize = app.MaxHeadBytes // one line must fit
+	u.WriteBufferSize = 512
+	u.OnRequest = func(uri []byte) error {
+		path, _, _ := bytes.Cut(uri, []byte("?"))
+		u.chat = string(path) == web.PathWS
+		if u.chat || echo && string(path) == web.PathEcho {
+			return nil
+		}
+		return errNotPlain
+	}
+	u.OnHeader = func(key, _ []byte) error {
+		if k := string(key); k == "Content-Length" || k == "Transfer-Encoding" || k == "Expect" {
+			return errNotPlain // an upgrade has no body
+		}
+		return nil
+	}
+	return u
+}
+
+// Read and Write make the upgrader its own io.ReadWriter.
+func (u *upgrader) Read(p []byte) (int, error)  { return u.in.Read(p) }
+func (u *upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
+
+// try gives the 101 for a head that is an upgrade beyond doubt; it is valid until the next call.
+func (u *upgrader) try(head []byte) (answer []byte, ok bool) {
+	if !goodKey(head) {
+		return nil, false
+	}
+	u.in.Reset(head)
+	u.out.Reset()
+	_, err := u.Upgrade(u)
+	return u.out.Bytes(), err == nil
+}
+
+var keyName = []byte("sec-websocket-key")
+
+// goodKey looks for the one Sec-WebSocket-Key, which gobwas takes unread: 16 bytes in base64.
+func goodKey(head []byte) bool {
+	found := 0
+	for line := range bytes.Lines(head) {
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if !ok || !bytes.EqualFold(name, keyName) {
+			continue
+		}
+		found++
+		key := bytes.Trim(value, " \t\r\n")
+		var nonce [18]byte // what 24 characters may decode to
+		if len(key) != base64.StdEncoding.EncodedLen(16) {
+			return false
+		}
+		if n, err := base64.StdEncoding.Strict().Decode(nonce[:], key); err != nil || n != 16 {
+			return false
+		}
+	}
+	return found == 1
+}

@@ -1,0 +1,266 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2"
+
+	"chatmonitor/server/app"
+	"chatmonitor/server/chat"
+	"chatmonitor/server/monitor"
+)
+
+// Network is the reactor as app.Network.
+type Network struct{}
+
+// Describe is app.Network's.
+func (*Network) Describe() app.About {
+	return app.About{Program: "server", Text: "chatmonitor pushes players' chat, as it arrives on Kafka, to the customer-service agents whose rules match it. " +
+		"HTTP and WebSocket share one port; this is the production server, a gnet reactor."}
+}
+
+var drainingFrame = frame(ws.OpText, chat.AppendNotice(nil, chat.Draining))
+
+// server is the engine's event handler.
+type server struct {
+	gnet.BuiltinEventEngine
+
+	// Static after construction; engine after OnBoot.
+	app            *app.App
+	engine         gnet.Engine
+	ready          func()
+	handed         *handedOver
+	handshakeTicks uint32
+	idleTicks      uint32
+	drainTicks     uint32
+	stopped        chan struct{} // closed when the loops have ended
+	drivers        sync.WaitGroup
+
+	stopping atomic.Bool
+
+	mu    sync.RWMutex
+	loops map[gnet.EventLoop]*loop // guarded by mu
+}
+
+// Serve is app.Network's.
+func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
+	s := &server{
+		app: a, ready: ready, handed: newHandedOver(a.Config.MaxHTTPConnections),
+		handshakeTicks: ticks(a.Config.HandshakeTimeout),
+		drainTicks:     ticks(a.Config.Drain * 6 / 10), // the rest is the peers', to read and to answer
+		stopped:        make(chan struct{}),
+		loops:          make(map[gnet.EventLoop]*loop),
+	}
+	if a.Config.IdlePing > 0 {
+		s.idleTicks = ticks(a.Config.IdlePing)
+	}
+	web := a.HTTPServer(http.HandlerFunc(s.upgradeLater))
+	web.ConnState = s.handed.track
+	webEnded := make(chan error, 1)
+	go func() { webEnded <- web.Serve(s.handed) }()
+	loopsEnded := make(chan error, 1)
+	go func() { loopsEnded <- s.run() }()
+
+	var err error
+	select {
+	case err = <-loopsEnded:
+		// gnet ends, and says nothing of it, when accept fails for want of descriptors or memory.
+		err = errors.Join(errors.New("reactor: the event loops ended by themselves"), err)
+	case <-ctx.Done():
+		s.drainAll(web)
+		s.stopping.Store(true)
+		err = s.engine.Stop(context.Background())
+		err = errors.Join(err, <-loopsEnded)
+	}
+	close(s.stopped)
+	s.drivers.Wait()
+	if closeErr := web.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("reactor: HTTP: %w", closeErr))
+	}
+	if webErr := <-webEnded; !errors.Is(webErr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("reactor: HTTP: %w", webErr))
+	}
+	return err
+}
+
+func (s *server) run() error {
+	err := gnet.Run(s, "tcp://"+s.app.Address,
+		gnet.WithNumEventLoop(s.app.Config.Shards),
+		gnet.WithReusePort(true), // accept and OnOpen are one call, so that the loops do not accept ahead
+		gnet.WithReuseAddr(true),
+		gnet.WithSocketSendBuffer(s.app.Config.SocketSendBuffer),
+		gnet.WithLogger(gnetLog{s.app}),
+	)
+	if err != nil {
+		return fmt.Errorf("reactor: listen on %s: %w", s.app.Address, err)
+	}
+	return nil
+}
+
+// drainAll sends the sessions away, and returns when nobody is left or the time for it is over.
+func (s *server) drainAll(web *http.Server) {
+	deadline, cancel := context.WithTimeout(context.Background(), s.app.Config.Drain)
+	defer cancel()
+	for _, l := range s.allLoops() {
+		l.execute(gnet.RunnableFunc(func(context.Context) error { l.startDrain(); return nil }))
+	}
+	if err := web.Shutdown(deadline); err != nil {
+		s.app.Log.Warn("HTTP requests were still under way at the end of the drain", "err", err)
+	}
+	look := time.NewTicker(tickEvery)
+	defer look.Stop()
+	for s.app.Stats.Connected.Load() > 0 {
+		select {
+		case <-deadline.Done():
+			s.app.Log.Warn("clients were still connected at the end of the drain", "connections", s.app.Stats.Connected.Load())
+			return
+		case <-look.C:
+		}
+	}
+}
+
+func (s *server) allLoops() []*loop {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var loops []*loop
+	for _, l := range s.loops {
+		loops = append(loops, l)
+	}
+	return loops
+}
+
+// loopOf finds the loop of an event loop; gnet does not list them, so each is met at its first
+// connection.
+func (s *server) loopOf(events gnet.EventLoop) *loop {
+	s.mu.RLock()
+	l := s.loops[events]
+	s.mu.RUnlock()
+	if l != nil {
+		return l
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l = newLoop(s, events, len(s.loops))
+	s.loops[events] = l
+	return l
+}
+
+// OnBoot is gnet's: the port is open.
+func (s *server) OnBoot(engine gnet.Engine) gnet.Action {
+	s.engine = engine
+	s.ready()
+	return gnet.None
+}
+
+// OnOpen is gnet's: a connection was accepted, or comes back from net/http as a WebSocket.
+func (s *server) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
+	l := s.loopOf(gc.EventLoop())
+	l.conns.Add(1)
+	if back, ok := gc.Context().(*conn); ok {
+		s.guard(back, func() { back.comeBack(gc, l) })
+		return nil, action(back)
+	}
+	c := &conn{gc: gc, loop: l}
+	gc.SetContext(c)
+	l.add(c, inHead)
+	switch {
+	case s.app.Sessions.Take():
+		c.place = sessionPlace
+	case s.app.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
+		c.place = plainPlace
+	default:
+		c.refuse(monitor.SessionsFull, full)
+	}
+	return nil, action(c)
+}
+
+// OnTraffic is gnet's: bytes came.
+func (s *server) OnTraffic(gc gnet.Conn) gnet.Action {
+	c := gc.Context().(*conn)
+	began := time.Now()
+	b, err := gc.Next(-1) // everything; what is incomplete is kept in conn
+	if err != nil {
+		s.app.Stats.NetErrors.Add(1)
+		return gnet.Close
+	}
+	s.guard(c, func() { c.receive(b) })
+	c.loop.busy.Add(int64(time.Since(began)))
+	return action(c)
+}
+
+// OnClose is gnet's: the connection is no more, whoever ended it.
+func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
+	c, ok := gc.Context().(*conn)
+	if !ok || c.phase == closed {
+		return gnet.None
+	}
+	wasOpen := c.phase == open
+	if wasOpen {
+		c.reason = monitor.PeerGone
+		if s.stopping.Load() {
+			c.reason = monitor.Shutdown
+		}
+	}
+	c.loop.move(c, closed)
+	c.loop.conns.Add(-1)
+	delete(c.loop.backlogged, c)
+	c.in, c.out = nil, nil
+	c.endSession()
+	switch c.place {
+	case sessionPlace:
+		s.app.Sessions.Give()
+	case plainPlace:
+		s.app.Plain.Give()
+	}
+	c.place = noPlace
+	if c.counted {
+		s.app.Stats.Connected.Add(-1)
+		s.app.Stats.Closed(c.reason).Add(1)
+	}
+	return gnet.None
+}
+
+// guard runs f for a connection; should it panic, the connection ends, and not the process.
+func (s *server) guard(c *conn, f func()) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.app.Stats.AppErrors.Add(1)
+			s.app.Log.Error("panic; its connection is closed", "cause", cause, "stack", string(debug.Stack()))
+			if c.phase == open {
+				c.Close(monitor.InternalError)
+			} else {
+				c.end()
+			}
+		}
+	}()
+	f()
+}
+
+func action(c *conn) gnet.Action {
+	if c.phase == closed {
+		return gnet.Close // gnet then leaves its buffers alone
+	}
+	return gnet.None
+}
+
+// gnetLog is gnet's logger.
+type gnetLog struct{ app *app.App }
+
+func (g gnetLog) Debugf(string, ...any) {}
+func (g gnetLog) Infof(string, ...any)  {}
+func (g gnetLog) Warnf(format string, args ...any) {
+	g.app.Log.Warn("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Errorf(format string, args ...any) {
+	g.app.Stats.NetErrors.Add(1)
+	g.app.Log.Error("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Fatalf(format string, args ...any) { g.Errorf(format, args...) }
