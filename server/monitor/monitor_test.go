@@ -1,0 +1,350 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatmonitor/server/chat"
+)
+
+// world is a hub whose one shard is driven by the test, with a clock that the test moves.
+type world struct {
+	t     *testing.T
+	hub   *Hub
+	shard *Shard
+	stats *Stats
+	woken chan struct{}
+	pool  *Pool
+	log   bytes.Buffer
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newWorld(t *testing.T, router *Router, inFlight int) *world {
+	w := &world{t: t, stats: NewStats(4), woken: make(chan struct{}, 1000), pool: NewPool(1, 1), now: time.Unix(1000, 0)}
+	w.hub = NewHub(Options{
+		Shards: 1, InFlight: inFlight,
+		Limits: Limits{MaxRules: 3, Rule: chat.RuleLimits{MaxEntries: 8, MaxKeywords: 8}},
+		Router: router, Pool: w.pool, Stats: w.stats, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Now: w.clock,
+	})
+	w.shard = w.hub.Shards()[0]
+	w.shard.Bind(func() { w.woken <- struct{}{} })
+	t.Cleanup(w.pool.Close)
+	return w
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+func (w *world) publish(offset int64, value string) {
+	w.t.Helper()
+	record, err := chat.DecodeRecord([]byte(value), 1<<20)
+	if err == nil {
+		err = w.hub.Publish(context.Background(), chat.Cursor{Partition: 1, Offset: offset}, w.clock(), []byte(value), record)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) work() {
+	for w.shard.Work(time.Second) {
+	}
+}
+
+// peer is a Conn that keeps what it is given.
+type peer struct {
+	texts   []string
+	closed  []Reason
+	onPush  func()
+	refuses bool
+	session *Session
+}
+
+func (p *peer) Push(push *Push) bool {
+	if p.onPush != nil {
+		p.onPush()
+	}
+	if p.refuses {
+		p.Close(SlowConsumer)
+		return false
+	}
+	p.texts = append(p.texts, push.Framed(func(b []byte) any { return string(b) }).(string))
+	return true
+}
+
+func (p *peer) Close(r Reason) {
+	p.closed = append(p.closed, r)
+	p.session.Closed()
+}
+
+func (w *world) open() *peer {
+	p := &peer{}
+	p.session = w.shard.Open(p)
+	return p
+}
+
+func (p *peer) ask(text string) string {
+	p.session.Receive([]byte(text))
+	return p.texts[len(p.texts)-1]
+}
+
+func TestRequests(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	p := w.open()
+	for _, c := range []struct{ text, answer string }{
+		{`{"path":"/rules","id":1}`, `{"path":"/rules","id":1,"result":{"rules":[]}}`},
+		{`{"path":"/listen","params":{"rule":{"app_id":[1,"2"]}}}`, `{"path":"/listen","result":{"rule_id":"r1"}}`},
+		{`{"path":"/listen","params":{"rule":{},"rule_id":"r2"}}`, `{"path":"/listen","result":{"rule_id":"r2"}}`},
+		{`{"path":"/listen","params":{"rule":{"pid":5}}}`, `{"path":"/listen","result":{"rule_id":"r3"}}`},
+		{`{"path":"/listen","params":{"rule":{}}}`, `"code":"too_many_rules"`},
+		{`{"path":"/listen","params":{"rule":{"pid":6},"rule_id":"r3"}}`, `{"path":"/listen","result":{"rule_id":"r3"}}`},
+		{`{"path":"/listen","params":{"rule":{"pid":-1},"rule_id":"r3"}}`, `"code":"bad_rule"`},
+		{`{"path":"/unlisten","params":{"rule_id":"no"}}`, `"code":"unknown_rule"`},
+		{`{"path":"/unlisten","params":{"rule_id":"r1"}}`, `{"path":"/unlisten","result":{}}`},
+		{`{"path":"/rules"}`, `{"path":"/rules","result":{"rules":[{"rule_id":"r2","rule":{}},{"rule_id":"r3","rule":{"pid":6}}]}}`},
+		{`{"path":"/ping","params":[1, 2]}`, `{"path":"/ping","result":{"time":1000000,"echo":[1, 2]}}`},
+		{`{"path":"/ping"}`, `{"path":"/ping","result":{"time":1000000}}`},
+		{`{"path":"/Ping","id":null}`, `"id":null,"error":{"code":"unknown_path"`},
+		{`{"id":7}`, `{"id":7,"error":{"code":"bad_request"`},
+		{`{`, `{"error":{"code":"bad_request"`},
+	} {
+		if got := p.ask(c.text); !strings.Contains(got, c.answer) {
+			t.Errorf("%s: got %s, want %s", c.text, got, c.answer)
+		}
+	}
+	if n := w.shard.rules.Load(); n != 2 {
+		t.Errorf("the shard counts %d rules", n)
+	}
+	p.session.Closed()
+	p.session.Closed() // twice is once
+	if n := w.shard.rules.Load(); n != 0 || len(w.shard.sessions) != 0 || len(w.shard.index.shapes) != 0 {
+		t.Errorf("%d rules, %d sessions are left", n, len(w.shard.sessions))
+	}
+}
+
+func TestPublish(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	w.publish(1, `{"app_id":1}`) // nobody has a rule: nobody is woken
+	if len(w.woken) != 0 || w.stats.Unmatched.Load() != 1 {
+		t.Fatal("a shard without rules was asked")
+	}
+	a, b := w.open(), w.open()
+	a.ask(`{"path":"/listen","params":{"rule":{"app_id":1}}}`)
+	a.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	b.ask(`{"path":"/listen","params":{"rule":{"app_id":2}}}`)
+	a.texts, b.texts = nil, nil
+	w.publish(2, `{"app_id":1}`)
+	w.publish(3, `{"app_id":2}`)
+	if len(w.woken) != 1 {
+		t.Fatalf("woken %d times for one call of Work", len(w.woken))
+	}
+	w.work()
+	one := `{"path":"/chat","params":{"cursor":{"partition":1,"offset":2},"record":{"app_id":1}}}`
+	two := `{"path":"/chat","params":{"cursor":{"partition":1,"offset":3},"record":{"app_id":2}}}`
+	if got := strings.Join(a.texts, "\n"); got != one+"\n"+two {
+		t.Errorf("a got %s", got)
+	}
+	if got := strings.Join(b.texts, "\n"); got != two {
+		t.Errorf("b got %s", got)
+	}
+	if w.stats.Matched.Load() != 2 || w.stats.Written.Load() != 3 {
+		t.Errorf("matched %d, written %d", w.stats.Matched.Load(), w.stats.Written.Load())
+	}
+	w.stats.Received(func(l RecordLabels, c *ReceiverCounts) {
+		if c.Counts[0].Load() != 1 || c.Counts[1].Load() != 1 || c.Sum.Load() != 3 {
+			t.Errorf("receivers: %v", c)
+		}
+	})
+}
+
+func TestWorkStopsAtItsBudget(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	var peers []*peer
+	for range 100 {
+		p := w.open()
+		p.ask(`{"path":"/listen","params":{"rule":{}}}`)
+		p.texts = nil
+		p.onPush = func() { w.pass(50 * time.Microsecond) }
+		peers = append(peers, p)
+	}
+	w.publish(1, `{}`)
+	calls := 1
+	for w.shard.Work(2 * time.Millisecond) {
+		calls++
+		if calls == 2 { // one leaves between two slices, and one has left its rule
+			peers[99].session.Closed()
+		}
+	}
+	if calls != 3 { // 48 deliveries of 50 us are the first look at the clock beyond 2 ms
+		t.Errorf("100 deliveries of 50 us took %d calls of 2 ms", calls)
+	}
+	for i, p := range peers {
+		if want := 1; i < 99 && len(p.texts) != want || i == 99 && len(p.texts) != 0 {
+			t.Errorf("peer %d got %d", i, len(p.texts))
+		}
+	}
+}
+
+func TestPublishWaitsForAFullShard(t *testing.T) {
+	w := newWorld(t, NewRouter(), 2)
+	w.open().ask(`{"path":"/listen","params":{"rule":{}}}`)
+	w.publish(1, `{}`)
+	w.publish(2, `{}`)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- w.hub.Publish(ctx, chat.Cursor{}, w.clock(), []byte(`{}`), chat.Record{}) }()
+	select {
+	case err := <-ended:
+		t.Fatalf("the third record did not wait: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	w.work()
+	if n := w.stats.Matched.Load() + w.stats.Unmatched.Load(); n != 3 {
+		t.Errorf("%d records of 3 have been answered for", n)
+	}
+}
+
+func TestARefusedPushDoesNotCount(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	slow, other := w.open(), w.open()
+	slow.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	other.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	slow.refuses = true
+	w.publish(1, `{}`)
+	w.publish(2, `{}`)
+	w.work()
+	if w.stats.Written.Load() != 2 || len(slow.closed) != 1 || slow.closed[0] != SlowConsumer {
+		t.Errorf("written %d, slow one closed %v", w.stats.Written.Load(), slow.closed)
+	}
+}
+
+func TestAPanicEndsItsSessionAlone(t *testing.T) {
+	router := NewRouter()
+	router.Handle("/panic", HandlerFunc(func(*Request) { panic("oops") }))
+	router.HandleSlow("/slow-panic", HandlerFunc(func(*Request) { panic("oops") }))
+	w := newWorld(t, router, 10)
+	a, b, c, d := w.open(), w.open(), w.open(), w.open()
+	a.session.Receive([]byte(`{"path":"/panic"}`))
+	b.session.Receive([]byte(`{"path":"/slow-panic"}`))
+	<-w.woken
+	w.work()
+	c.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	d.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	c.onPush = func() { panic("oops") }
+	w.publish(1, `{}`)
+	w.work()
+	for name, p := range map[string]*peer{"quick": a, "slow": b, "push": c} {
+		if len(p.closed) != 1 || p.closed[0] != InternalError {
+			t.Errorf("%s: closed %v", name, p.closed)
+		}
+	}
+	if len(d.texts) != 2 || w.stats.AppErrors.Load() != 3 {
+		t.Errorf("the bystander got %v; %d panics counted", d.texts, w.stats.AppErrors.Load())
+	}
+}
+
+func TestSlowRequestsKeepTheirOrder(t *testing.T) {
+	release := make(chan struct{})
+	router := NewRouter()
+	router.HandleSlow("/slow", HandlerFunc(func(r *Request) {
+		<-release
+		r.Answer(r.Params())
+	}))
+	w := newWorld(t, router, 10)
+	p, other, third := w.open(), w.open(), w.open()
+	for i, path := range []string{"/slow", "/ping", "/slow", "/ping"} {
+		p.session.Receive(fmt.Appendf(nil, `{"path":%q,"id":%d,"params":%d}`, path, i, i))
+	}
+	if len(p.texts) != 0 {
+		t.Fatalf("answered before the slow request: %v", p.texts)
+	}
+	// One worker is busy; one more request may wait; the next is refused.
+	waitFor(t, func() bool { return len(w.pool.jobs) == 0 })
+	other.session.Receive([]byte(`{"path":"/slow","params":1}`))
+	if got := third.ask(`{"path":"/slow"}`); !strings.Contains(got, `"busy"`) {
+		t.Errorf("a full pool answered %s", got)
+	}
+	for len(p.texts) < 4 || len(other.texts) < 1 {
+		select {
+		case release <- struct{}{}:
+		case <-w.woken:
+			w.work()
+		}
+	}
+	for i, text := range p.texts {
+		if !strings.Contains(text, fmt.Sprintf(`"id":%d`, i)) || strings.Contains(text, "error") {
+			t.Errorf("answer %d is %s", i, text)
+		}
+	}
+}
+
+func TestTooManyRequestsBehindASlowOne(t *testing.T) {
+	release := make(chan struct{})
+	router := NewRouter()
+	router.HandleSlow("/slow", HandlerFunc(func(*Request) { <-release }))
+	w := newWorld(t, router, 10)
+	p := w.open()
+	for range maxWaitingMessages + 2 {
+		p.session.Receive([]byte(`{"path":"/slow"}`))
+		if len(p.closed) > 0 {
+			break
+		}
+	}
+	if len(p.closed) != 1 || p.closed[0] != Backlogged {
+		t.Errorf("closed %v", p.closed)
+	}
+	close(release)
+	<-w.woken
+	w.work() // the answer finds nobody
+	if len(p.texts) != 0 {
+		t.Errorf("a closed session was answered: %v", p.texts)
+	}
+}
+
+func TestSeriesAreBounded(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	for pid := range 10 {
+		w.publish(int64(pid), fmt.Sprintf(`{"app_id":%d}`, pid))
+	}
+	var series, others int
+	w.stats.Handled(func(l RecordLabels, n uint64) {
+		series++
+		if l.Other {
+			others = int(n)
+		}
+	})
+	if series != 5 || others != 7 { // the empty one, three of ten, and other
+		t.Errorf("%d series, %d records under other", series, others)
+	}
+}
+
+func waitFor(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen in 10 s")
+		}
+	}
+}
