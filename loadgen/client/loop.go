@@ -1,0 +1,310 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"chatmonitor/loadgen/pace"
+)
+
+const (
+	readBufferBytes = 64 << 10
+	eventsPerWait   = 256
+	// expiryInterval is how late a deadline may be noticed.
+	expiryInterval = 100 * time.Millisecond
+	wakeEvent      = -1
+)
+
+// Loop holds the connections. Descriptors are closed by the goroutine of Run alone, after the state was changed
+// under mu; whoever writes looks at the state and writes under mu. So nobody writes into a descriptor that has
+// been closed and belongs to somebody else by now.
+type Loop struct {
+	// static after New
+	config Config
+	target netip.AddrPort
+	epoll  int
+	wake   int // eventfd
+	done   chan struct{}
+
+	// owned by the goroutine of Run
+	handler    Handler
+	buffer     []byte
+	events     []unix.EpollEvent
+	unfinished map[int]*unfinished
+	spare      []*unfinished
+	expiredNs  int64
+
+	// guarded by mu
+	mu       sync.Mutex
+	ended    bool // epoll and eventfd are closed
+	conns    []conn
+	armed    int // connections with a deadline
+	unsent   map[int][]byte
+	scratch  []byte
+	masks    *rand.PCG
+	commands []func()
+}
+
+// New makes a loop whose connections are all closed. Only a loop that was Run gives its descriptors back.
+func New(config Config, handler Handler) (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("client: create epoll: %w", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("client: create eventfd: %w", err), closeSocket(epoll))
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeEvent}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
+		return nil, errors.Join(fmt.Errorf("client: watch eventfd: %w", err), closeSocket(wake), closeSocket(epoll))
+	}
+	return &Loop{
+		config:     config,
+		target:     netip.AddrPortFrom(config.Address.Addr().Unmap(), config.Address.Port()),
+		epoll:      epoll,
+		wake:       wake,
+		done:       make(chan struct{}),
+		handler:    handler,
+		buffer:     make([]byte, readBufferBytes),
+		events:     make([]unix.EpollEvent, eventsPerWait),
+		unfinished: map[int]*unfinished{},
+		conns:      make([]conn, config.Connections),
+		unsent:     map[int][]byte{},
+		masks:      rand.NewPCG(config.Seed, uint64(config.Connections)),
+	}, nil
+}
+
+// Run serves the connections on a thread of its own until ctx ends, then resets those that are left.
+func (l *Loop) Run(ctx context.Context) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(l.done)
+	defer func() { err = errors.Join(err, l.closeAll()) }()
+	unwatch := context.AfterFunc(ctx, func() { l.Do(func() {}) })
+	defer unwatch()
+	for ctx.Err() == nil {
+		n, err := unix.EpollWait(l.epoll, l.events, l.waitMilliseconds())
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("client: wait for events: %w", err)
+		}
+		for _, event := range l.events[:max(n, 0)] {
+			if event.Fd == wakeEvent {
+				l.runCommands()
+				continue
+			}
+			l.handle(event)
+		}
+		l.expire()
+	}
+	return nil
+}
+
+// Done is closed when Run has returned.
+func (l *Loop) Done() <-chan struct{} { return l.done }
+
+// Do has f run on the goroutine of Run, as soon as it is done with what it does. After Run has ended nothing runs.
+func (l *Loop) Do(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.commands = append(l.commands, f)
+	if len(l.commands) == 1 {
+		l.wakeUp()
+	}
+}
+
+// wakeUp makes the current or next wait return. Called with mu held. The write can fail only on a full counter,
+// which wakes as well.
+func (l *Loop) wakeUp() {
+	if l.ended {
+		return
+	}
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, _ = unix.Write(l.wake, one[:])
+}
+
+func (l *Loop) runCommands() {
+	var counter [8]byte
+	_, _ = unix.Read(l.wake, counter[:]) // EAGAIN when there was nothing to take: as good
+	l.mu.Lock()
+	commands := l.commands
+	l.commands = nil
+	l.mu.Unlock()
+	for _, command := range commands {
+		command()
+	}
+}
+
+// Dial begins connection i, which must be closed. An error means that nothing was begun.
+func (l *Loop) Dial(i int) error {
+	nowNs := pace.Now()
+	l.mu.Lock()
+	c := &l.conns[i]
+	if c.state != closed {
+		l.mu.Unlock()
+		return fmt.Errorf("client: dial connection %d: it is not closed", i)
+	}
+	c.state, c.fd, c.dialledNs = connecting, -1, nowNs
+	l.mu.Unlock()
+
+	fd, err := dialSocket(l.target, l.source(i)) // outside the lock: the kernel does a whole TCP handshake in here
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		c.state = closed
+		return err
+	}
+	if l.ended {
+		c.state = closed
+		return errors.Join(ErrNotOpen, closeSocket(fd))
+	}
+	c.fd = int32(fd)
+	event := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(i), Pad: int32(c.generation)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		c.state = closed
+		return errors.Join(fmt.Errorf("client: watch socket: %w", err), closeSocket(fd))
+	}
+	l.setDeadline(c, nowNs+l.config.Timeout.Nanoseconds())
+	return nil
+}
+
+func (l *Loop) source(i int) netip.Addr {
+	if len(l.config.Sources) == 0 {
+		return netip.Addr{}
+	}
+	return l.config.Sources[i%len(l.config.Sources)]
+}
+
+// Deadline closes connection i at the given time unless it is moved again; NoDeadline lifts it.
+func (l *Loop) Deadline(i int, atNs int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := &l.conns[i]; c.state != closed {
+		l.setDeadline(c, atNs)
+	}
+}
+
+// setDeadline is called with mu held.
+func (l *Loop) setDeadline(c *conn, atNs int64) {
+	if c.deadlineNs != NoDeadline {
+		l.armed--
+	}
+	c.deadlineNs = atNs
+	if atNs == NoDeadline {
+		return
+	}
+	l.armed++
+	if l.armed == 1 {
+		l.wakeUp() // from a wait without end
+	}
+}
+
+func (l *Loop) waitMilliseconds() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.armed == 0 {
+		return -1
+	}
+	return int(expiryInterval.Milliseconds())
+}
+
+// expire looks through all connections; with the usual few tens of thousands that takes some 50 us, and it is done
+// only while somebody waits for something.
+func (l *Loop) expire() {
+	nowNs := pace.Now()
+	if nowNs-l.expiredNs < expiryInterval.Nanoseconds() {
+		return
+	}
+	l.expiredNs = nowNs
+	for _, i := range l.overdue(nowNs) {
+		l.close(i, timeoutIn(l.snapshot(i).state))
+	}
+}
+
+func (l *Loop) overdue(nowNs int64) []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.armed == 0 {
+		return nil
+	}
+	var overdue []int
+	for i := range l.conns {
+		if at := l.conns[i].deadlineNs; at != NoDeadline && at <= nowNs {
+			overdue = append(overdue, i)
+		}
+	}
+	return overdue
+}
+
+func timeoutIn(s state) error {
+	switch s {
+	case connecting:
+		return ErrConnectTimeout
+	case upgrading:
+		return ErrUpgradeTimeout
+	default:
+		return ErrAnswerTimeout
+	}
+}
+
+// Close resets connection i. To be called on the goroutine of Run.
+func (l *Loop) Close(i int) error {
+	return l.release(i)
+}
+
+// close ends connection i and says so.
+func (l *Loop) close(i int, reason error) {
+	if l.snapshot(i).state == closed {
+		return
+	}
+	if err := l.release(i); err != nil {
+		reason = errors.Join(reason, err)
+	}
+	l.handler.Closed(i, reason)
+}
+
+// release gives the descriptor back. The state changes first, so that writers leave the descriptor alone.
+func (l *Loop) release(i int) error {
+	l.mu.Lock()
+	c := &l.conns[i]
+	if c.state == closed || c.fd < 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	fd := int(c.fd)
+	l.setDeadline(c, NoDeadline)
+	c.state, c.fd = closed, -1
+	c.generation++
+	delete(l.unsent, i)
+	l.mu.Unlock()
+	l.forget(i)
+	return closeSocket(fd)
+}
+
+func (l *Loop) closeAll() error {
+	var failures []error
+	for i := range l.conns {
+		failures = append(failures, l.release(i))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	return errors.Join(append(failures, closeSocket(l.epoll), closeSocket(l.wake))...)
+}
+
+func (l *Loop) snapshot(i int) conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conns[i]
+}

@@ -1,0 +1,137 @@
+package sample
+
+import "slices"
+
+// inlineMembers is how many receivers of a record fit into its slot.
+const inlineMembers = 64
+
+// Ledger accounts for deliveries: each record must reach each member of its group exactly once. It takes 16 bytes
+// a record, and a bit per member while a record with more than 64 of them is under way. One goroutine uses it.
+type Ledger struct {
+	slots      []slot
+	wide       map[int][]uint64 // who got the records of more than 64 members that are under way
+	spare      [][]uint64
+	delivered  int
+	duplicated int
+}
+
+type slot struct {
+	got       uint64 // who got it, if there are at most 64 members
+	members   uint32
+	delivered uint32
+}
+
+// NewLedger makes a ledger of records numbered from 0; members gives the size of each one's group.
+func NewLedger(records int, members func(record int) int) *Ledger {
+	l := &Ledger{slots: make([]slot, records), wide: map[int][]uint64{}}
+	for i := range l.slots {
+		l.slots[i].members = uint32(members(i))
+	}
+	return l
+}
+
+// Deliver notes that a member of the record's group got it, and tells whether for the first time.
+func (l *Ledger) Deliver(record, member int) (first bool) {
+	s := &l.slots[record]
+	if !l.mark(s, record, member) {
+		l.duplicated++
+		return false
+	}
+	s.delivered++
+	l.delivered++
+	if s.delivered == s.members {
+		l.complete(record)
+	}
+	return true
+}
+
+func (l *Ledger) mark(s *slot, record, member int) (first bool) {
+	if s.members <= inlineMembers {
+		return setBit(&s.got, member)
+	}
+	if s.delivered == s.members {
+		return false // and the bits are gone
+	}
+	words, ok := l.wide[record]
+	if !ok {
+		words = l.words(int(s.members+63) / 64)
+		l.wide[record] = words
+	}
+	return setBit(&words[member/64], member%64)
+}
+
+func setBit(word *uint64, bit int) (wasClear bool) {
+	mask := uint64(1) << bit
+	wasClear = *word&mask == 0
+	*word |= mask
+	return wasClear
+}
+
+func (l *Ledger) words(n int) []uint64 {
+	if last := len(l.spare) - 1; last >= 0 && cap(l.spare[last]) >= n {
+		words := l.spare[last][:n]
+		l.spare = l.spare[:last]
+		clear(words)
+		return words
+	}
+	return make([]uint64, n)
+}
+
+func (l *Ledger) complete(record int) {
+	if words, ok := l.wide[record]; ok {
+		delete(l.wide, record)
+		l.spare = append(l.spare, words)
+	}
+}
+
+// Delivered counts first deliveries, Duplicated the others.
+func (l *Ledger) Delivered() int { return l.delivered }
+
+// Duplicated counts deliveries of what had been delivered before.
+func (l *Ledger) Duplicated() int { return l.duplicated }
+
+// Missing gives the number of members that have not got the record.
+func (l *Ledger) Missing(record int) int {
+	return int(l.slots[record].members - l.slots[record].delivered)
+}
+
+// Members gives the size of the record's group.
+func (l *Ledger) Members(record int) int { return int(l.slots[record].members) }
+
+// Order checks that the offsets of each partition only rise on each connection. One goroutine uses it.
+type Order struct {
+	connections int
+	next        [][]int64 // by partition, then connection: the least offset that may come
+}
+
+// maxPartitions bounds what a server's wrong answer can make Order allocate.
+const maxPartitions = 4096
+
+// NewOrder makes the check for connections numbered from 0.
+func NewOrder(connections int) *Order { return &Order{connections: connections} }
+
+// Advance notes that connection conn was given this offset, and tells whether it lies behind all earlier ones.
+// A partition or offset that no Kafka topic of sane size has is out of order.
+func (o *Order) Advance(conn int, partition int32, offset int64) (rises bool) {
+	if partition < 0 || partition >= maxPartitions || offset < 0 {
+		return false
+	}
+	if int(partition) >= len(o.next) {
+		o.next = append(slices.Clip(o.next), make([][]int64, int(partition)+1-len(o.next))...)
+	}
+	if o.next[partition] == nil {
+		o.next[partition] = make([]int64, o.connections)
+	}
+	rises = offset >= o.next[partition][conn]
+	o.next[partition][conn] = max(o.next[partition][conn], offset+1)
+	return rises
+}
+
+// Restart forgets a connection: its successor begins anew.
+func (o *Order) Restart(conn int) {
+	for _, next := range o.next {
+		if next != nil {
+			next[conn] = 0
+		}
+	}
+}

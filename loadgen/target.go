@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"chatmonitor/loadgen/client"
+)
+
+const (
+	// connectionsPerSource is far below the 28,232 ports that Linux hands out by default: connect tries ports one by
+	// one, every second one first, and slows down tenfold when those 14,116 are in use (seen: 12,000/s, then 1,000/s).
+	connectionsPerSource = 4_000
+	// descriptorReserve is for everything that is not a connection: Kafka, pipes, epoll, resolvers.
+	descriptorReserve = 64
+	maxSources        = 1 << 16
+	maxMessageBytes   = 4 << 20
+)
+
+// clientConfig resolves and checks everything about the target that can be checked without connecting.
+func (f targetFlags) clientConfig(ctx context.Context) (client.Config, error) {
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		return client.Config{}, fmt.Errorf("--url: %w", err)
+	}
+	if u.Scheme != "ws" || u.Hostname() == "" {
+		return client.Config{}, fmt.Errorf("--url %s: want ws://host:port/path (TLS is not spoken here)", f.URL)
+	}
+	address, err := resolve(ctx, u)
+	if err != nil {
+		return client.Config{}, err
+	}
+	sources, err := f.sources(address.Addr())
+	if err != nil {
+		return client.Config{}, err
+	}
+	return client.Config{
+		Address:         address,
+		Host:            u.Host,
+		Path:            u.RequestURI(),
+		Connections:     f.Connections,
+		Sources:         sources,
+		Timeout:         f.ConnectTimeout,
+		MaxMessageBytes: maxMessageBytes,
+		Seed:            f.Seed,
+	}, nil
+}
+
+func resolve(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
+	port := 80
+	if text := u.Port(); text != "" {
+		number, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("--url: port %s: %w", text, err)
+		}
+		port = int(number)
+	}
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("--url: resolve host: %w", err)
+	}
+	return netip.AddrPortFrom(addresses[0].Unmap(), uint16(port)), nil
+}
+
+// sources gives the addresses to connect from; none leaves the choice to the kernel.
+func (f targetFlags) sources(target netip.Addr) ([]netip.Addr, error) {
+	switch {
+	case f.Sources == "auto" && target.Is4() && target.IsLoopback():
+		return loopbackSources((f.Connections + connectionsPerSource - 1) / connectionsPerSource), nil
+	case f.Sources == "auto":
+		return nil, nil
+	case strings.Contains(f.Sources, "/"):
+		return cidrSources(f.Sources)
+	}
+	var sources []netip.Addr
+	for text := range strings.SplitSeq(f.Sources, ",") {
+		source, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("--sources: %w", err)
+		}
+		sources = append(sources, source)
+	}
+	return sources, nil
+}
+
+func loopbackSources(n int) []netip.Addr {
+	sources := make([]netip.Addr, 0, n)
+	for next := netip.AddrFrom4([4]byte{127, 0, 0, 2}); len(sources) < n; next = next.Next() {
+		sources = append(sources, next)
+	}
+	return sources
+}
+
+func cidrSources(text string) ([]netip.Addr, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return nil, fmt.Errorf("--sources: %w", err)
+	}
+	var sources []netip.Addr
+	for next := prefix.Masked().Addr(); prefix.Contains(next); next = next.Next() {
+		if len(sources) == maxSources {
+			return nil, fmt.Errorf("--sources: %s has more than %d addresses", text, maxSources)
+		}
+		sources = append(sources, next)
+	}
+	return sources, nil
+}
+
+// raiseDescriptorLimit lifts the soft limit to the hard one, and says so if that does not hold the connections.
+func raiseDescriptorLimit(connections int) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	if limit.Cur < limit.Max {
+		limit.Cur = limit.Max
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			return fmt.Errorf("raise the limit of open files to %d: %w", limit.Max, err)
+		}
+	}
+	if need := uint64(connections) + descriptorReserve; need > limit.Cur {
+		return fmt.Errorf("%d connections need %d descriptors and the hard limit of this process is %d: "+
+			"ask for at most %d, raise the limit (ulimit -Hn), or use more processes",
+			connections, need, limit.Cur, max(0, int64(limit.Cur)-descriptorReserve))
+	}
+	return nil
+}

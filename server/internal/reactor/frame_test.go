@@ -1,0 +1,104 @@
+package reactor
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	"chatmonitor/server/monitor"
+)
+
+func TestParseHead(t *testing.T) {
+	mask := "\x01\x02\x03\x04"
+	for _, c := range []struct {
+		name, bytes string
+		length      int64
+		broken      bool
+	}{
+		{"empty text", "\x81\x80" + mask, 0, false},
+		{"125 bytes", "\x82\xfd" + mask, 125, false},
+		{"126 bytes in two", "\x81\xfe\x00\x7e" + mask, 126, false},
+		{"65535 bytes", "\x81\xfe\xff\xff" + mask, 65535, false},
+		{"65536 bytes in eight", "\x81\xff\x00\x00\x00\x00\x00\x01\x00\x00" + mask, 65536, false},
+		{"the longest that there is", "\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff" + mask, 1<<63 - 1, false},
+		{"125 bytes in two are not minimal", "\x81\xfe\x00\x7d" + mask, 0, true},
+		{"65535 bytes in eight are not minimal", "\x81\xff\x00\x00\x00\x00\x00\x00\xff\xff" + mask, 0, true},
+		{"bit 63 is set", "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00" + mask, 0, true},
+		{"no mask", "\x81\x05", 0, true},
+		{"a reserved bit", "\xc1\x80" + mask, 0, true},
+		{"a reserved opcode", "\x83\x80" + mask, 0, true},
+		{"a reserved control opcode", "\x8b\x80" + mask, 0, true},
+		{"a fragmented ping", "\x09\x80" + mask, 0, true},
+		{"a ping of 126 bytes", "\x89\xfe\x00\x7e" + mask, 0, true},
+	} {
+		h, ok, broken := parseHead([]byte(c.bytes))
+		if broken != c.broken || !broken && (!ok || h.Length != c.length || h.bytes != len(c.bytes)) {
+			t.Errorf("%s: got %+v, %v, %v", c.name, h, ok, broken)
+		}
+		for n := range len(c.bytes) { // a part is incomplete, or known to be broken already
+			if _, ok, broken := parseHead([]byte(c.bytes[:n])); ok || broken && !c.broken {
+				t.Errorf("%s, first %d bytes: ok %v, broken %v", c.name, n, ok, broken)
+			}
+		}
+	}
+}
+
+func TestCheckClose(t *testing.T) {
+	for _, c := range []struct {
+		payload string
+		fault   monitor.Reason
+		ok      bool
+	}{
+		{"", 0, true}, {"\x03\xe8", 0, true}, {"\x03\xe8bye", 0, true}, {"\x0b\xb8", 0, true}, {"\x13\x87", 0, true}, {"\x03\xf6", 0, true},
+		{"\x03", monitor.ProtocolError, false}, {"\x03\xe7", monitor.ProtocolError, false}, {"\x03\xec", monitor.ProtocolError, false},
+		{"\x03\xed", monitor.ProtocolError, false}, {"\x03\xee", monitor.ProtocolError, false}, {"\x03\xf7", monitor.ProtocolError, false},
+		{"\x0b\xb7", monitor.ProtocolError, false}, {"\x13\x88", monitor.ProtocolError, false}, {"\x03\xe8\xff", monitor.InvalidPayload, false},
+	} {
+		if fault, ok := checkClose([]byte(c.payload)); ok != c.ok || !ok && fault != c.fault {
+			t.Errorf("%q: got %v, %v", c.payload, fault, ok)
+		}
+	}
+}
+
+func TestFrameIsWhatGobwasCompiles(t *testing.T) {
+	for _, n := range []int{0, 1, 125, 126, 65535, 65536, 100000} {
+		payload := bytes.Repeat([]byte("x"), n)
+		if !bytes.Equal(frame(ws.OpText, payload), ws.MustCompileFrame(ws.NewTextFrame(payload))) {
+			t.Errorf("the frame of %d bytes differs", n)
+		}
+	}
+}
+
+func TestHeadEnd(t *testing.T) {
+	for _, head := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.1\nHost: x\n\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\nA: b\n\r\n"} {
+		if got := headEnd([]byte(head + "rest\r\n\r\n")); got != len(head) {
+			t.Errorf("%q: ends at %d, not %d", head, got, len(head))
+		}
+		for n := range len(head) {
+			if got := headEnd([]byte(head[:n])); got != -1 {
+				t.Errorf("%q: ends at %d", head[:n], got)
+			}
+		}
+	}
+}
+
+func TestGoodKey(t *testing.T) {
+	for _, c := range []struct {
+		head string
+		want bool
+	}{
+		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", true},
+		{"GET / HTTP/1.1\r\nsec-websocket-KEY:dGhlIHNhbXBsZSBub25jZQ==  \r\n\r\n", true},
+		{"GET / HTTP/1.1\r\n\r\n", false},
+		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: short\r\n\r\n", false},
+		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: " + strings.Repeat("A", 24) + "\r\n\r\n", false}, // 18 bytes
+		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: " + strings.Repeat("*", 24) + "\r\n\r\n", false},
+		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", false},
+	} {
+		if got := goodKey([]byte(c.head)); got != c.want {
+			t.Errorf("%q: got %v", c.head, got)
+		}
+	}
+}
