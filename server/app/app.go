@@ -242,7 +242,9 @@ func raiseDescriptors(c *Config, log *slog.Logger) error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("app: raising the descriptor limit to %d: %w", limit.Max, err)
 	}
-	c.limitConnections(int(min(limit.Cur, 1<<30)))
+	if err := c.limitConnections(int(min(limit.Cur, 1<<30))); err != nil {
+		return err
+	}
 	log.Info("limits", "descriptors", limit.Cur, "max_connections", c.MaxConnections, "max_http_connections", c.MaxHTTPConnections)
 	return nil
 }

@@ -25,6 +25,7 @@ const (
 	noPlace place = iota
 	sessionPlace
 	plainPlace
+	excessPlace
 )
 
 // conn is one connection, from accept to close. It belongs to its loop. While it is idle it holds no

@@ -38,6 +38,7 @@ type server struct {
 	engine         gnet.Engine
 	ready          func()
 	handed         *handedOver
+	excess         *app.Slots // for the refused, while they read that they are
 	handshakeTicks uint32
 	idleTicks      uint32
 	drainTicks     uint32
@@ -53,7 +54,7 @@ type server struct {
 // Serve is app.Network's.
 func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	s := &server{
-		app: a, ready: ready, handed: newHandedOver(a.Config.MaxHTTPConnections),
+		app: a, ready: ready, handed: newHandedOver(a.Config.MaxHTTPConnections), excess: app.NewSlots(app.ExcessConnections),
 		handshakeTicks: ticks(a.Config.HandshakeTimeout),
 		drainTicks:     ticks(a.Config.Drain * 6 / 10), // the rest is the peers', to read and to answer
 		stopped:        make(chan struct{}),
@@ -112,9 +113,14 @@ func (s *server) drainAll(web *http.Server) {
 	for _, l := range s.allLoops() {
 		l.execute(gnet.RunnableFunc(func(context.Context) error { l.startDrain(); return nil }))
 	}
+	s.awaitSessions(deadline)
+	// Plain HTTP is served to the last, so that /ready says what goes on.
 	if err := web.Shutdown(deadline); err != nil {
 		s.app.Log.Warn("HTTP requests were still under way at the end of the drain", "err", err)
 	}
+}
+
+func (s *server) awaitSessions(deadline context.Context) {
 	look := time.NewTicker(tickEvery)
 	defer look.Stop()
 	for s.app.Stats.Connected.Load() > 0 {
@@ -176,8 +182,13 @@ func (s *server) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 		c.place = sessionPlace
 	case s.app.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
 		c.place = plainPlace
-	default:
+	case s.excess.Take():
+		c.place = excessPlace
 		c.refuse(monitor.SessionsFull, full)
+	default: // no descriptor to spare for waiting until the refusal has been read
+		s.app.Stats.Refused(monitor.SessionsFull).Add(1)
+		c.send(full)
+		c.end()
 	}
 	return nil, action(c)
 }
@@ -214,18 +225,24 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	delete(c.loop.backlogged, c)
 	c.in, c.out = nil, nil
 	c.endSession()
-	switch c.place {
-	case sessionPlace:
-		s.app.Sessions.Give()
-	case plainPlace:
-		s.app.Plain.Give()
-	}
+	s.give(c.place)
 	c.place = noPlace
 	if c.counted {
 		s.app.Stats.Connected.Add(-1)
 		s.app.Stats.Closed(c.reason).Add(1)
 	}
 	return gnet.None
+}
+
+func (s *server) give(p place) {
+	switch p {
+	case sessionPlace:
+		s.app.Sessions.Give()
+	case plainPlace:
+		s.app.Plain.Give()
+	case excessPlace:
+		s.excess.Give()
+	}
 }
 
 // guard runs f for a connection; should it panic, the connection ends, and not the process.
