@@ -201,13 +201,14 @@ func (tr *trial) on(i *Instance) *trial {
 	return &other
 }
 
-// About 2^50 numbers are left above the first, which no other run of the suite starts near.
-var lastUnique atomic.Int64
-
-func init() { lastUnique.Store(1<<40 + rand.Int64N(1<<48)) }
+// A run of the suite begins somewhere below 2^49, far from any other run's numbers.
+var (
+	firstUnique = 1<<40 + rand.Int64N(1<<48)
+	usedUnique  atomic.Int64
+)
 
 // unique is a number that no other case uses: an app_id of its own, for instance.
-func unique() int64 { return lastUnique.Add(1) }
+func unique() int64 { return firstUnique + usedUnique.Add(1) }
 
 // eventually waits until probe finds nothing wrong.
 func (tr *trial) eventually(what string, probe func() error) {

@@ -64,13 +64,12 @@ type Instance struct {
 	Admin   string
 	PID     int
 
-	process   *os.Process
-	log       *log
-	logPipe   *os.File
-	ended     chan struct{}
-	code      int // set before ended is closed
-	mayFail   bool
-	killTimer *time.Timer
+	process *os.Process
+	log     *log
+	logPipe *os.File
+	ended   chan struct{}
+	code    int // set before ended is closed
+	mayFail bool
 }
 
 // Start starts a server and waits for its port. It is ended by SIGTERM at the end of t, if it has not
@@ -192,6 +191,7 @@ func (i *Instance) stop(t testing.TB) {
 		}
 		<-i.ended
 	}
+	_ = i.logPipe.Close() // the case may have broken it already
 	if i.code != 0 && !i.mayFail {
 		t.Errorf("the server ended with exit code %d", i.code)
 	}

@@ -44,6 +44,7 @@ type conn struct {
 	flushed bool  // closing: our end of the TCP connection is shut
 	echoes  bool  // a WebSocket on /echo
 	counted bool  // among the open WebSockets
+	awaits  bool  // closing: for the peer's Close
 	reason  monitor.Reason
 }
 
@@ -62,7 +63,7 @@ type outbound struct {
 
 // receive takes what the socket brought. b is the loop's, and may be changed.
 func (c *conn) receive(b []byte) {
-	if c.phase == closing {
+	if c.phase == closing && !c.awaits {
 		return
 	}
 	if c.in != nil && len(c.in.bytes) > 0 {
@@ -77,7 +78,10 @@ func (c *conn) receive(b []byte) {
 		c.heard, c.pings = c.loop.tick, 0
 		rest = c.frames(rest)
 	}
-	if c.phase > open {
+	if c.phase == closing && c.awaits {
+		rest = c.findClose(rest)
+	}
+	if c.phase == closed || c.phase == closing && !c.awaits {
 		return
 	}
 	c.keep(rest, len(rest) == len(b))
@@ -126,6 +130,25 @@ func (c *conn) frames(b []byte) []byte {
 		ws.Cipher(payload, h.Mask, 0)
 		c.serve(&h, payload)
 		b = b[end:]
+	}
+	return b
+}
+
+// findClose passes over the peer's frames until the one that answers our Close, which ends TCP.
+func (c *conn) findClose(b []byte) []byte {
+	for len(b) > 0 {
+		h, ok, broken := parseHead(b)
+		switch {
+		case broken || h.lengthKnown(len(b)) && h.Length > int64(c.loop.server.app.Config.MaxMessageBytes):
+			c.end()
+			return nil
+		case !ok || int64(len(b)-h.bytes) < h.Length:
+			return b
+		case h.OpCode == ws.OpClose:
+			c.end()
+			return nil
+		}
+		b = b[h.bytes+int(h.Length):]
 	}
 	return b
 }
@@ -290,9 +313,22 @@ func (c *conn) leave(reason monitor.Reason, last []byte) {
 	if c.phase != open { // the write failed, and OnClose has run
 		return
 	}
-	c.in = nil
+	if c.awaits = awaitsClose(reason); !c.awaits {
+		c.in = nil
+	} else if c.in != nil {
+		c.in.message = nil
+	}
 	c.loop.move(c, closing)
 	c.shut()
+}
+
+// awaitsClose says whether the peer has still to answer our Close, in frames that can be read.
+func awaitsClose(reason monitor.Reason) bool {
+	switch reason {
+	case monitor.Draining, monitor.SlowConsumer, monitor.Backlogged, monitor.InternalError:
+		return true
+	}
+	return false
 }
 
 // shut ends our half of the TCP connection once everything is written.

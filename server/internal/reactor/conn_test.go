@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
 
 	"chatmonitor/server/app"
 	"chatmonitor/server/chat"
@@ -24,13 +25,14 @@ type wire struct {
 	sent     bytes.Buffer
 	takes    int // bytes that the kernel takes before it is full
 	buffered int
+	fd       int // -1: shutting our end fails, as when the peer has gone
 	gone     bool
 }
 
 func (w *wire) Context() any              { return w.context }
 func (w *wire) SetContext(c any)          { w.context = c }
 func (w *wire) EventLoop() gnet.EventLoop { return wireLoop{wire: w} }
-func (w *wire) Fd() int                   { return -1 } // shutdown fails: the peer has gone
+func (w *wire) Fd() int                   { return w.fd }
 func (w *wire) OutboundBuffered() int     { return w.buffered }
 func (w *wire) Dup() (int, error)         { panic("not a plain request") }
 func (w *wire) Write(b []byte) (int, error) {
@@ -64,7 +66,7 @@ func newConn(config app.Config) (*conn, *wire) {
 			Limits: monitor.Limits{MaxRules: 10, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}}})}
 	s := &server{app: a, loops: make(map[gnet.EventLoop]*loop)}
 	l := &loop{server: s, shard: a.Hub.Shards()[0], busy: stats.LoopBusy(0), backlogged: make(map[*conn]struct{}), upgrader: newUpgrader(true)}
-	w := &wire{handler: s, takes: 1 << 40}
+	w := &wire{handler: s, takes: 1 << 40, fd: -1}
 	a.Sessions.Take()
 	c := &conn{gc: w, loop: l, place: sessionPlace}
 	w.SetContext(c)
@@ -156,6 +158,40 @@ func TestNoBufferWhileIdle(t *testing.T) {
 	if c.in != nil || c.out != nil {
 		t.Errorf("in %+v, out %+v", c.in, c.out)
 	}
+}
+
+func TestTheAnswerToOurCloseEndsTheConnection(t *testing.T) {
+	for _, split := range []int{1, 3, 1000} {
+		c, w := newConn(testConfig)
+		w.fd = liveSocket(t)
+		stream := join(clientFrame(0x81, `{"path":"/ping"}`), clientFrame(1, "half a message"), clientFrame(0x88, "\x03\xf4"), []byte("junk"))
+		c.receive(bytes.Clone(stream[:5])) // half a frame waits when we close
+		c.Close(monitor.Draining)
+		if c.phase != closing {
+			t.Fatalf("phase %d after our Close", c.phase)
+		}
+		for rest := stream[5:]; len(rest) > 0 && c.phase == closing; {
+			n := min(split, len(rest))
+			c.receive(bytes.Clone(rest[:n]))
+			rest = rest[n:]
+		}
+		if c.phase != closed || c.reason != monitor.Draining {
+			t.Errorf("in parts of %d: phase %d, reason %v", split, c.phase, c.reason)
+		}
+		if n := bytes.Count(w.sent.Bytes(), []byte("/ping")); n != 0 {
+			t.Errorf("a request was answered after our Close")
+		}
+	}
+}
+
+func liveSocket(t *testing.T) int {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = unix.Close(pair[0]), unix.Close(pair[1]) })
+	return pair[0]
 }
 
 func TestOutboundBudget(t *testing.T) {
