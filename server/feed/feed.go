@@ -1,4 +1,4 @@
-// Package feed reads the chat records from Kafka and gives them to a monitor.Hub. It reads every
+// Package feed reads the chat records from Kafka and gives them to a hub. It reads every
 // partition without a consumer group, because every server needs every record. It neither matches
 // nor stores: what the hub cannot take yet stays in Kafka.
 //
@@ -15,15 +15,25 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"chatmonitor/server/chat"
 	"chatmonitor/server/monitor"
 )
+
+// Hub takes what the feed reads; monitor.Hub is the one of production.
+type Hub interface {
+	// Publish takes a record, and waits while there is no room for it; its only error is ctx's. value
+	// is the record's JSON, and may be kept.
+	Publish(ctx context.Context, at chat.Cursor, timestamp time.Time, value []byte, record chat.Record) error
+	// Skip takes notice of a value that is not a record.
+	Skip(reason chat.Undecodable)
+}
 
 // Options configure a Feed. Every field is needed.
 type Options struct {
 	Brokers        []string
 	Topic          string
 	MaxRecordBytes int
-	Hub            *monitor.Hub
+	Hub            Hub
 	Stats          *monitor.Stats
 	Log            *slog.Logger
 }
