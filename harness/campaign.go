@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"chatmonitor/harness/report"
+	"chatmonitor/harness/scenario"
+	"chatmonitor/harness/stack"
+)
+
+// campaign is a run under way.
+type campaign struct {
+	config      *runCommand
+	variants    []variant
+	scenarios   []scenario.Scenario
+	connections int
+	bin         binaries
+	broker      stack.Broker
+	sources     *sourceRange
+	folder      string // the run's own
+	stderr      io.Writer
+
+	progress *progress
+	record   *report.Run
+}
+
+// step is one measurement to make.
+type step struct {
+	scenario    scenario.Scenario
+	variant     variant
+	round       int // from 1
+	connections int
+}
+
+func (s step) String() string {
+	return fmt.Sprintf("%s, %s, round %d, %d connections", s.scenario.Name, s.variant.name, s.round, s.connections)
+}
+
+// fileName is how the measurement's logs begin.
+func (s step) fileName() string {
+	return fmt.Sprintf("%s-%s-%d-%d", s.scenario.Name, s.variant.name, s.round, s.connections)
+}
+
+// plan lists the measurements in order. Scenarios come one after the other;
+// within one, every round and every step of the ladder goes over all variants
+// before the next begins, each time starting one variant later.
+func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds int) []step {
+	var steps []step
+	for _, s := range scenarios {
+		turn, times := 0, 1
+		if s.Rounds {
+			times = rounds
+		}
+		for round := 1; round <= times; round++ {
+			for _, count := range s.Steps(connections) {
+				for _, v := range rotated(variants, turn) {
+					steps = append(steps, step{s, v, round, count})
+				}
+				turn++
+			}
+		}
+	}
+	return steps
+}
+
+func rotated[T any](all []T, by int) []T {
+	by %= len(all)
+	return append(slices.Clone(all[by:]), all[:by]...)
+}
+
+// Guesses for the first estimate of how long a run takes; progress corrects them.
+const (
+	guessOverhead   = 3500 * time.Millisecond // start, collect, stop
+	guessConnection = 250 * time.Microsecond
+)
+
+func (c *campaign) guess(s step) time.Duration {
+	guess := guessOverhead + time.Duration(s.connections)*guessConnection
+	if s.scenario.Timed {
+		guess += c.config.Warmup + c.config.Duration
+	}
+	return guess
+}
+
+// execute makes all measurements. What goes wrong with one is recorded and the
+// others go on, except that a variant whose server failed is not started again.
+// The record is written after each: an interrupted run leaves what it has.
+func (c *campaign) execute(ctx context.Context) error {
+	steps := plan(c.scenarios, c.variants, c.connections, c.config.Rounds)
+	var guesses []time.Duration
+	for _, s := range steps {
+		guesses = append(guesses, c.guess(s))
+	}
+	c.progress = newProgress(c.stderr, time.Now, guesses)
+	c.progress.say("%d measurements; %s", len(steps), orderNote)
+	gaveUp := map[string]bool{}
+	for _, s := range steps {
+		switch {
+		case ctx.Err() != nil:
+			c.record.Interrupted = true
+		case gaveUp[s.variant.name]:
+			c.progress.say("%s: left out, since this variant failed before", s)
+		default:
+			gaveUp[s.variant.name] = c.step(ctx, s)
+		}
+		c.progress.finish()
+		if err := c.save(); err != nil {
+			return err
+		}
+	}
+	return c.saveBench()
+}
+
+// step makes one measurement and reports whether its variant should be given up.
+func (c *campaign) step(ctx context.Context, s step) (giveUp bool) {
+	c.progress.say("%s", s)
+	m := newMeasurement(c, s)
+	failures := m.take(ctx)
+	if ctx.Err() != nil {
+		c.record.Interrupted = true // what failed, failed because of that
+		return true
+	}
+	c.record.Measurements = append(c.record.Measurements, m.out)
+	c.noteCommand(s.variant.name, m.out.ServerCommand)
+	for _, f := range failures {
+		f.Variant, f.Scenario, f.Round = s.variant.name, s.scenario.Name, s.round
+		c.record.Failures = append(c.record.Failures, f)
+		c.progress.say("%s", f)
+		giveUp = giveUp || f.Kind == report.KindFailed
+	}
+	return giveUp
+}
+
+// noteCommand keeps the first command line of each variant with its name.
+func (c *campaign) noteCommand(variant string, command []string) {
+	for i := range c.record.Configuration.Variants {
+		v := &c.record.Configuration.Variants[i]
+		if v.Name == variant && v.Command == nil {
+			v.Command = command
+		}
+	}
+}
+
+func (c *campaign) save() error {
+	c.record.Seconds = time.Since(c.record.Started).Seconds()
+	c.record.DeriveFigures()
+	return c.record.Write(c.folder)
+}
+
+func (c *campaign) saveBench() error {
+	file, err := os.Create(filepath.Join(c.folder, "bench.txt"))
+	if err != nil {
+		return fmt.Errorf("write the benchmark file: %w", err)
+	}
+	if err := c.record.WriteBench(file); err != nil {
+		file.Close()
+		return err
+	}
+	return file.Close()
+}

@@ -1,0 +1,299 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"chatmonitor/harness/probe"
+	"chatmonitor/harness/verdict"
+)
+
+// Names of figures. The unit is part of the name.
+const (
+	BaselineBytes      = "resident_bytes_unconnected"
+	ResidentBytes      = "resident_bytes_per_connection"
+	ResidentBytesGC    = "resident_bytes_per_connection_after_gc"
+	LiveHeapBytesGC    = "go_heap_live_bytes_per_connection_after_gc"
+	StackBytesGC       = "go_stack_bytes_per_connection_after_gc"
+	KernelBytes        = "kernel_bytes_per_connection"
+	ConnectionsHeld    = "connections_held"
+	ConnectPerSecond   = "connects_per_second"
+	PushP50            = "push_p50_ns"
+	PushP90            = "push_p90_ns"
+	PushP99            = "push_p99_ns"
+	PushP999           = "push_p999_ns"
+	PushServiceP50     = "push_service_p50_ns"
+	PushServiceP99     = "push_service_p99_ns"
+	RecordsLost        = "records_lost"
+	RecordsUnsound     = "records_duplicated_wrong_or_reordered"
+	DeliveriesExpected = "deliveries_expected"
+)
+
+// Figure is one number that is printed, and what it comes from.
+type Figure struct {
+	Variant     string          `json:"variant"`
+	Scenario    string          `json:"scenario"`
+	Name        string          `json:"name"`
+	Value       *float64        `json:"value"` // null: there is none, see unavailable
+	Min         *float64        `json:"min"`
+	Max         *float64        `json:"max"`
+	Method      string          `json:"method"`
+	Samples     []float64       `json:"samples,omitempty"`
+	Rounds      []int           `json:"rounds,omitempty"`      // of the samples
+	Connections []int           `json:"connections,omitempty"` // of the samples
+	Points      []verdict.Point `json:"points,omitempty"`      // connections, bytes: what a slope is taken through
+	Valid       bool            `json:"valid"`
+	Invalid     []string        `json:"invalid_because,omitempty"`
+	Unavailable []string        `json:"unavailable,omitempty"` // why samples are missing
+}
+
+// sampled is a figure with one sample for each measurement.
+type sampled struct {
+	name string
+	of   func(*LoadgenResult) float64
+	sum  bool // the samples add up; else their median is the figure
+}
+
+func heldConnections(r *LoadgenResult) float64 { return float64(r.Connections.Held) }
+
+func connectPerSecond(r *LoadgenResult) float64 {
+	return float64(r.Connections.Held) / r.Connections.ConnectSeconds
+}
+
+// pushFigures are read from the results of the push scenario. Push latency is the
+// response time: from when the record was due to when the client had it.
+var pushFigures = []sampled{
+	{name: ConnectionsHeld, of: heldConnections},
+	{name: ConnectPerSecond, of: connectPerSecond},
+	{name: PushP50, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P50Ns }},
+	{name: PushP90, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P90Ns }},
+	{name: PushP99, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P99Ns }},
+	{name: PushP999, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P999Ns }},
+	{name: PushServiceP50, of: func(r *LoadgenResult) float64 { return r.Latency.Service.P50Ns }},
+	{name: PushServiceP99, of: func(r *LoadgenResult) float64 { return r.Latency.Service.P99Ns }},
+	{name: DeliveriesExpected, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.DeliveriesExpected) }},
+	{name: RecordsLost, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.Lost) }},
+	{name: RecordsUnsound, sum: true, of: func(r *LoadgenResult) float64 {
+		return float64(r.Records.Duplicated + r.Records.Wrong + r.Records.Reordered)
+	}},
+}
+
+// idleFigures are read from the results of the idle scenario, at the top of the
+// ladder.
+var idleFigures = []sampled{
+	{name: ConnectionsHeld, of: heldConnections},
+	{name: ConnectPerSecond, of: connectPerSecond},
+}
+
+// sloped is a figure per connection: the slope of something read, over the number
+// of connections, each point less its own server's value without connections.
+type sloped struct {
+	name    string
+	afterGC bool
+	of      func(probe.Snapshot) probe.Reading
+}
+
+func residentBytes(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes }
+
+var slopeFigures = []sloped{
+	{ResidentBytes, false, residentBytes},
+	{ResidentBytesGC, true, residentBytes},
+	{LiveHeapBytesGC, true, goMetric("/memory/classes/heap/objects:bytes")},
+	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes")},
+	{KernelBytes, false, func(s probe.Snapshot) probe.Reading { return s.Kernel.SlabBytes }},
+}
+
+func goMetric(name string) func(probe.Snapshot) probe.Reading {
+	return func(s probe.Snapshot) probe.Reading {
+		if value, known := s.Go[name]; known {
+			return probe.Known(value)
+		}
+		if s.GoUnavailable != "" {
+			return probe.Unavailable(fmt.Errorf("%s", s.GoUnavailable))
+		}
+		return probe.Unavailable(fmt.Errorf("the server reports no %s", name))
+	}
+}
+
+// Names of the scenarios and moments that figures are derived from.
+const (
+	idleScenario = "idle"
+	pushScenario = "push"
+	momentReady  = "ready"
+	momentHeld   = "held"
+)
+
+// DeriveFigures computes every figure from the measurements and the failures.
+func (r *Run) DeriveFigures() {
+	r.Figures = []Figure{}
+	for _, variant := range r.Configuration.Variants {
+		if idle := r.measured(variant.Name, idleScenario); len(idle) > 0 {
+			for _, s := range slopeFigures {
+				r.Figures = append(r.Figures, r.slope(variant.Name, idle, s))
+			}
+			r.Figures = append(r.Figures, r.baseline(variant.Name, idle))
+			for _, s := range idleFigures {
+				r.Figures = append(r.Figures, r.sample(variant.Name, idleScenario, highest(idle), s))
+			}
+		}
+		if push := r.measured(variant.Name, pushScenario); len(push) > 0 {
+			for _, s := range pushFigures {
+				r.Figures = append(r.Figures, r.sample(variant.Name, pushScenario, push, s))
+			}
+		}
+	}
+}
+
+func (r *Run) measured(variant, scenario string) []Measurement {
+	var found []Measurement
+	for _, m := range r.Measurements {
+		if m.Variant == variant && m.Scenario == scenario {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// highest are the measurements with the most connections.
+func highest(all []Measurement) []Measurement {
+	most := 0
+	for _, m := range all {
+		most = max(most, m.Connections)
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(m Measurement) bool { return m.Connections < most })
+}
+
+// newFigure has no value yet. Whatever went wrong in the scenario marks it.
+func (r *Run) newFigure(variant, scenario, name string) Figure {
+	f := Figure{Variant: variant, Scenario: scenario, Name: name, Valid: true}
+	for _, failure := range r.Failures {
+		if failure.Variant == variant && failure.Scenario == scenario {
+			f.Valid = false
+			f.Invalid = append(f.Invalid, fmt.Sprintf("round %d %s: %s", failure.Round, failure.Kind, failure.Reason))
+		}
+	}
+	return f
+}
+
+func (r *Run) sample(variant, scenario string, from []Measurement, s sampled) Figure {
+	f := r.newFigure(variant, scenario, s.name)
+	for _, m := range from {
+		result, err := m.Result()
+		switch {
+		case err != nil:
+			f.miss(m, err.Error())
+		case result == nil:
+			f.miss(m, "the load generator gave no result")
+		default:
+			f.add(m, s.of(result))
+		}
+	}
+	f.Method = "median of the rounds"
+	summary := verdict.Summarize(f.Samples)
+	if s.sum && len(f.Samples) > 0 {
+		f.Method, summary.Median = "sum of the rounds", 0
+		for _, sample := range f.Samples {
+			summary.Median += sample
+		}
+	}
+	f.set(summary)
+	return f
+}
+
+func (f *Figure) add(m Measurement, sample float64) {
+	if math.IsNaN(sample) || math.IsInf(sample, 0) {
+		return
+	}
+	f.Samples = append(f.Samples, sample)
+	f.Rounds = append(f.Rounds, m.Round)
+	f.Connections = append(f.Connections, m.Connections)
+}
+
+func (f *Figure) miss(m Measurement, reason string) {
+	f.Unavailable = append(f.Unavailable,
+		fmt.Sprintf("round %d, %d connections: %s", m.Round, m.Connections, reason))
+}
+
+// set takes the summary over; without samples there is no value.
+func (f *Figure) set(s verdict.Summary) {
+	if s.Count == 0 {
+		return
+	}
+	f.Value, f.Min, f.Max = &s.Median, &s.Min, &s.Max
+}
+
+func (r *Run) slope(variant string, from []Measurement, s sloped) Figure {
+	f := r.newFigure(variant, idleScenario, s.name)
+	for _, m := range from {
+		bytes, err := m.difference(s)
+		if err != nil {
+			f.miss(m, err.Error())
+			continue
+		}
+		f.Points = append(f.Points, verdict.Point{X: float64(m.Connections), Y: bytes})
+		f.add(m, bytes/float64(m.Connections))
+	}
+	if len(f.Points) > 0 {
+		f.Points = append([]verdict.Point{{X: 0, Y: 0}}, f.Points...)
+	}
+	f.Method = "Theil-Sen slope over the connections, from each server's own value without any; spread: the slopes between pairs of points; samples: growth per connection of each step"
+	f.set(verdict.TheilSen(f.Points))
+	return f
+}
+
+// difference is what the connections added since the server was ready.
+func (m Measurement) difference(s sloped) (float64, error) {
+	before, err := m.snapshot(momentReady, true)
+	if err != nil {
+		return 0, err
+	}
+	after, err := m.snapshot(momentHeld, s.afterGC)
+	if err != nil {
+		return 0, err
+	}
+	difference := s.of(after).Minus(s.of(before))
+	if bytes, known := difference.Value(); known {
+		return bytes, nil
+	}
+	return 0, fmt.Errorf("%s", difference.Reason())
+}
+
+func (m Measurement) snapshot(at string, afterGC bool) (probe.Snapshot, error) {
+	for _, s := range m.Snapshots {
+		if s.At == at && s.AfterGC == afterGC {
+			return s, nil
+		}
+	}
+	return probe.Snapshot{}, fmt.Errorf("nothing was read at the moment %q", at)
+}
+
+func (r *Run) baseline(variant string, from []Measurement) Figure {
+	f := r.newFigure(variant, idleScenario, BaselineBytes)
+	for _, m := range from {
+		s, err := m.snapshot(momentReady, true)
+		if err != nil {
+			f.miss(m, err.Error())
+			continue
+		}
+		if bytes, known := s.Process.RSSBytes.Value(); known {
+			f.add(m, bytes)
+		} else {
+			f.miss(m, s.Process.RSSBytes.Reason())
+		}
+	}
+	f.Method = "median of the servers, ready and after a collection"
+	f.set(verdict.Summarize(f.Samples))
+	return f
+}
+
+// Figure returns the figure with that name; nil if there is none.
+func (r *Run) Figure(variant, scenario, name string) *Figure {
+	for i := range r.Figures {
+		f := &r.Figures[i]
+		if f.Variant == variant && f.Scenario == scenario && f.Name == name {
+			return f
+		}
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"chatmonitor/harness/probe"
+	"chatmonitor/harness/report"
+	"chatmonitor/harness/scenario"
+	"chatmonitor/harness/stack"
+)
+
+// runCommand measures the variants against each other.
+type runCommand struct {
+	Kafka       string        `default:"embedded" help:"The broker: 'embedded', or host:port[,host:port...] of one that runs."`
+	Topic       string        `default:"chat" help:"Topic that the records go through."`
+	Partitions  int           `default:"4" help:"Partitions of the embedded broker's topic."`
+	Connections int           `default:"0" placeholder:"N" help:"Connections on each server. Default: 19000, less if the machine allows less."`
+	Rate        float64       `default:"200" help:"Records per second in timed scenarios."`
+	Duration    time.Duration `default:"10s" help:"Measured time of each round of a timed scenario."`
+	Warmup      time.Duration `default:"2s" help:"Time before it that is checked but not measured."`
+	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
+	Variants    []string      `default:"${variants}" help:"Variants, in this order; the others are compared with the first."`
+	Scenarios   []string      `default:"${scenarios}" help:"Scenarios, in this order."`
+	Seed        uint64        `default:"1" help:"Of texts and of the order of groups."`
+	Out         string        `default:"results/runs" type:"path" help:"Folder in which the run makes its own."`
+	Bin         string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`
+}
+
+// Help is shown with --help.
+func (c *runCommand) Help() string {
+	return `Each variant is measured with a fresh server and a fresh load generator at a time, one after the other.
+Progress goes to stderr, the table to stdout, everything that was read to run.json.
+
+Exit codes: 0 fine; 1 something failed; 2 usage; 3 a server lost records or gave wrong answers.
+
+Examples:
+  harness run
+  harness run --connections=5000 --rate=500 --duration=30s --rounds=5
+  harness run --scenarios=idle --variants=reactor
+  harness run --kafka=127.0.0.1:9092`
+}
+
+func (c *runCommand) validate() error {
+	switch {
+	case c.Connections < 0:
+		return usageError("--connections must not be negative")
+	case !(c.Rate > 0 && c.Rate <= 1e6):
+		return usageError("--rate must be above 0 and at most 1000000")
+	case c.Duration <= 0:
+		return usageError("--duration must be above zero")
+	case c.Warmup < 0:
+		return usageError("--warmup must not be negative")
+	case c.Rounds < 1:
+		return usageError("--rounds must be at least 1")
+	case c.Topic == "":
+		return usageError("--topic must not be empty")
+	case len(c.Scenarios) == 0:
+		return usageError("no scenario is named")
+	}
+	return nil
+}
+
+// Run executes the scenarios, prints the table and says where the rest is.
+func (c *runCommand) Run(ctx context.Context, std streams) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	run, err := c.prepare(ctx, std)
+	if err != nil {
+		return err
+	}
+	defer run.broker.Close()
+	if err := run.execute(ctx); err != nil {
+		return err
+	}
+	if err := run.record.Print(std.stdout); err != nil {
+		return err
+	}
+	fmt.Fprintln(std.stdout, filepath.Join(run.folder, report.FileName))
+	return run.verdict(ctx)
+}
+
+// prepare finds out what can be done on this machine and starts the broker.
+func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error) {
+	chosen, err := chooseVariants(c.Variants)
+	if err != nil {
+		return nil, err
+	}
+	scenarios, err := chooseScenarios(c.Scenarios)
+	if err != nil {
+		return nil, err
+	}
+	programs := programsOf(chosen)
+	bin, err := binariesIn(c.Bin, programs...)
+	if err != nil {
+		return nil, err
+	}
+	machine := probe.System.Machine()
+	if err := probe.RaiseDescriptorLimit(); err != nil {
+		return nil, err
+	}
+	allowed := bounds(machine, chosen)
+	connections, why, err := decideConnections(c.Connections, allowed)
+	if err != nil {
+		return nil, err
+	}
+	describeSizing(std.stderr, machine, allowed, connections, why)
+	broker, err := openBroker(ctx, c.Kafka, c.Topic, c.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	record := c.record(broker, chosen, scenarios, connections, allowed)
+	record.Environment = describeEnvironment(ctx, machine, bin, programs)
+	run := &campaign{
+		config: c, variants: chosen, scenarios: scenarios, connections: connections,
+		bin: bin, broker: broker, record: record, stderr: std.stderr,
+		sources: newSourceRange(record.Started.Unix(), machine.Limits.PortsPerAddress),
+	}
+	if err := run.makeFolder(); err != nil {
+		return nil, errors.Join(err, broker.Close())
+	}
+	return run, nil
+}
+
+func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []scenario.Scenario, connections int, allowed []report.Bound) *report.Run {
+	configuration := report.Configuration{
+		Broker: report.Broker{
+			Kind: broker.Kind(), Addresses: broker.Addresses(), Topic: c.Topic,
+		},
+		Connections: connections, ConnectionsFrom: allowed,
+		RatePerSecond: c.Rate, DurationSeconds: c.Duration.Seconds(), WarmupSeconds: c.Warmup.Seconds(),
+		Rounds: c.Rounds, Seed: c.Seed, Order: orderNote,
+	}
+	if broker.Kind() == stack.KindEmbedded {
+		configuration.Broker.Partitions = c.Partitions
+		configuration.Broker.Note = embeddedNote
+	}
+	for _, v := range chosen {
+		configuration.Variants = append(configuration.Variants, report.Variant{Name: v.name})
+	}
+	for _, s := range scenarios {
+		configuration.Scenarios = append(configuration.Scenarios, report.Scenario{Name: s.Name, Shows: s.Shows})
+	}
+	return &report.Run{
+		Schema: report.Schema, Started: time.Now().UTC().Truncate(time.Second),
+		Configuration: configuration, Figures: []report.Figure{}, Failures: []report.Failure{},
+	}
+}
+
+const (
+	orderNote    = "rounds are interleaved over the variants and each begins one variant later than the one before, so that drift hits all alike"
+	embeddedNote = "inside the harness, on the same cores; one goroutine holds all its state, so latencies are this broker's too"
+)
+
+func chooseScenarios(names []string) ([]scenario.Scenario, error) {
+	var chosen []scenario.Scenario
+	for _, name := range names {
+		s, err := scenario.Named(name)
+		if err != nil {
+			return nil, &codedError{err, exitUsage}
+		}
+		chosen = append(chosen, s)
+	}
+	return chosen, nil
+}
+
+func programsOf(chosen []variant) []string {
+	programs := []string{loadgenBinary}
+	seen := map[string]bool{}
+	for _, v := range chosen {
+		if !seen[v.binary] {
+			programs = append(programs, v.binary)
+		}
+		seen[v.binary] = true
+	}
+	return programs
+}
+
+// openBroker starts the embedded broker or checks that an external one answers.
+func openBroker(ctx context.Context, kafka, topic string, partitions int) (stack.Broker, error) {
+	if kafka != stack.KindEmbedded {
+		return stack.OpenExternal(ctx, kafka)
+	}
+	return stack.StartEmbedded(stack.EmbeddedConfig{Topic: topic, Partitions: partitions, Listen: "127.0.0.1:0"})
+}
+
+// makeFolder makes the run's own folder, named after the time and the commit.
+func (c *campaign) makeFolder() error {
+	if err := os.MkdirAll(c.config.Out, 0o755); err != nil {
+		return fmt.Errorf("make the folder for runs: %w", err)
+	}
+	base := c.record.Started.Format("20060102T150405Z") + "-" + c.record.Environment.Commit
+	for n := 1; ; n++ {
+		c.record.ID = base
+		if n > 1 {
+			c.record.ID = fmt.Sprintf("%s-%d", base, n)
+		}
+		c.folder = filepath.Join(c.config.Out, c.record.ID)
+		err := os.Mkdir(c.folder, 0o755)
+		if !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+}
+
+// verdict is the error that the run ends with: nil if every figure may be used
+// or is marked.
+func (c *campaign) verdict(ctx context.Context) error {
+	var wrong, failed []string
+	for _, f := range c.record.Failures {
+		switch f.Kind {
+		case report.KindWrong:
+			wrong = append(wrong, f.String())
+		case report.KindFailed:
+			failed = append(failed, f.String())
+		}
+	}
+	switch {
+	case len(wrong) > 0:
+		return &codedError{fmt.Errorf("a server was wrong:\n  %s", strings.Join(append(wrong, failed...), "\n  ")), exitWrong}
+	case len(failed) > 0:
+		return fmt.Errorf("the run is not whole:\n  %s", strings.Join(failed, "\n  "))
+	case ctx.Err() != nil:
+		return errors.New("interrupted: the run is not whole")
+	}
+	return nil
+}

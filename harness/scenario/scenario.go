@@ -1,0 +1,150 @@
+// Package scenario is the table of scenarios: which kinds of load there are, what
+// each shows, how the load generator is asked for it and what is read when. It is
+// data; who runs it is elsewhere.
+package scenario
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Moment is a point in the life of one measurement.
+type Moment string
+
+// The moments, in the order in which they come.
+const (
+	Ready Moment = "ready" // the server is ready; nobody is connected
+	Held  Moment = "held"  // all connections are up and were answered once; the load waits
+)
+
+// Probe is one snapshot to take.
+type Probe struct {
+	At     Moment
+	GC     bool          // after a full collection; else as the load left it
+	Settle time.Duration // wait before it
+}
+
+// Scenario is one kind of load. Each measurement has a fresh server and a fresh
+// load generator.
+type Scenario struct {
+	Name  string
+	Shows string
+
+	Loadgen string   // the load generator's subcommand
+	Flags   []string // with {placeholders}, see Load
+
+	// Ladder are the shares of --connections that are measured, so that a slope
+	// exists. The last is 1.
+	Ladder []float64
+	// Rounds: the scenario is repeated --rounds times. Otherwise it runs once.
+	Rounds bool
+	// Timed: it takes warm-up and duration; else only the time to connect.
+	Timed bool
+
+	Probes []Probe
+}
+
+// settle lets the garbage collector and closing handshake goroutines come to
+// rest, alike for all variants.
+const settle = 500 * time.Millisecond
+
+var target = []string{
+	"--control", "--quiet",
+	"--url={url}", "--connections={connections}", "--sources={sources}", "--seed={seed}",
+}
+
+// All is the table.
+var All = []Scenario{
+	{
+		Name:    "idle",
+		Shows:   "memory per connection: connections that have rules and do nothing",
+		Loadgen: "idle",
+		Flags:   target,
+		Ladder:  []float64{0.5, 1},
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Held, Settle: settle},
+			{At: Held, GC: true},
+		},
+	},
+	{
+		Name:    "push",
+		Shows:   "latency of a push at a fixed rate, to one session each, while all others rest",
+		Loadgen: "push",
+		Flags: append(target[:len(target):len(target)],
+			"--receivers=1", "--kafka={kafka}", "--topic={topic}",
+			"--rate={rate}", "--warmup={warmup}", "--duration={duration}"),
+		Ladder: []float64{1},
+		Rounds: true,
+		Timed:  true,
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Held},
+		},
+	},
+}
+
+// Names are the names of all scenarios.
+func Names() []string {
+	var names []string
+	for _, s := range All {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// Named returns the scenario with that name.
+func Named(name string) (Scenario, error) {
+	for _, s := range All {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return Scenario{}, fmt.Errorf("scenario: there is no %q; there are %s", name, strings.Join(Names(), ", "))
+}
+
+// Load is what the placeholders in Flags stand for.
+type Load struct {
+	URL         string
+	Connections int
+	Sources     []string // addresses to connect from
+	Seed        uint64
+	Kafka       []string
+	Topic       string
+	Rate        float64 // records per second
+	Warmup      time.Duration
+	Duration    time.Duration
+}
+
+// LoadgenArgs is the load generator's command line for the load.
+func (s Scenario) LoadgenArgs(load Load) []string {
+	values := strings.NewReplacer(
+		"{url}", load.URL,
+		"{connections}", fmt.Sprint(load.Connections),
+		"{sources}", strings.Join(load.Sources, ","),
+		"{seed}", fmt.Sprint(load.Seed),
+		"{kafka}", strings.Join(load.Kafka, ","),
+		"{topic}", load.Topic,
+		"{rate}", fmt.Sprint(load.Rate),
+		"{warmup}", load.Warmup.String(),
+		"{duration}", load.Duration.String(),
+	)
+	args := []string{s.Loadgen}
+	for _, flag := range s.Flags {
+		args = append(args, values.Replace(flag))
+	}
+	return args
+}
+
+// Steps are the connection counts of the ladder, none twice, none below 1.
+func (s Scenario) Steps(connections int) []int {
+	var steps []int
+	for _, share := range s.Ladder {
+		step := max(1, int(share*float64(connections)))
+		if len(steps) == 0 || step > steps[len(steps)-1] {
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}

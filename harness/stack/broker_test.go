@@ -1,0 +1,138 @@
+package stack
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestEmbeddedBrokerKeepsRecords(t *testing.T) {
+	ctx := within(t, patience)
+	var broker Broker
+	broker, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 3, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	if broker.Kind() != KindEmbedded || len(broker.Addresses()) != 1 {
+		t.Fatalf("broker %q at %q", broker.Kind(), broker.Addresses())
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addresses()...), kgo.ConsumeTopics("chat"),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	want := map[string]bool{}
+	for partition := range int32(3) {
+		value := fmt.Sprintf("in %d", partition)
+		want[value] = true
+		record := &kgo.Record{Topic: "chat", Partition: partition, Value: []byte(value)}
+		if err := client.ProduceSync(ctx, record).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for len(want) > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { delete(want, string(r.Value)) })
+	}
+	for range 2 {
+		if err := broker.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+}
+
+func TestEmbeddedBrokerForgetsOldRecords(t *testing.T) {
+	ctx := within(t, patience)
+	broker, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addresses()...), kgo.DefaultProduceTopic("chat"),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const recordBytes = 512 << 10
+	value := make([]byte, recordBytes)
+	for range 2 * retainedBytes / recordBytes {
+		if err := client.ProduceSync(ctx, kgo.SliceRecord(value)).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broker.cluster.ApplyRetention() // what the broker does by itself now and then
+	info := broker.cluster.PartitionInfo("chat", 0)
+	if info.LogStartOffset == 0 || info.NumBytes > retainedBytes+segmentBytes {
+		t.Errorf("%d bytes are kept from offset %d on, want at most about %d", info.NumBytes, info.LogStartOffset, retainedBytes)
+	}
+}
+
+func TestEmbeddedBrokerTakesThePortItIsGiven(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if _, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: address}); err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("on a taken port: %v", err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	broker, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	if got := broker.Addresses()[0]; got != address {
+		t.Errorf("it listens on %s, not on %s", got, address)
+	}
+}
+
+func TestEmbeddedBrokerRefusesNonsense(t *testing.T) {
+	sound := EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"}
+	tests := map[string]func(*EmbeddedConfig){
+		"topic \"\"":     func(c *EmbeddedConfig) { c.Topic = "" },
+		"topic \"a b\"":  func(c *EmbeddedConfig) { c.Topic = "a b" },
+		"0 partitions":   func(c *EmbeddedConfig) { c.Partitions = 0 },
+		"missing port":   func(c *EmbeddedConfig) { c.Listen = "127.0.0.1" },
+		"one IP address": func(c *EmbeddedConfig) { c.Listen = "0.0.0.0:0" },
+	}
+	for want, spoil := range tests {
+		cfg := sound
+		spoil(&cfg)
+		_, err := StartEmbedded(cfg)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: error %v, want one with %q", cfg, err, want)
+		}
+	}
+}
+
+func TestExternalBroker(t *testing.T) {
+	ctx := within(t, patience)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	var broker Broker
+	broker, err = OpenExternal(ctx, "127.0.0.1:1,"+address)
+	if err != nil || broker.Kind() != KindExternal || len(broker.Addresses()) != 2 {
+		t.Errorf("OpenExternal = %+v, %v", broker, err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenExternal(ctx, address); err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("nobody there: %v", err)
+	}
+}

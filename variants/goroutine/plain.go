@@ -1,0 +1,173 @@
+package main
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// plain is the profile that tutorials teach: the HTTP handler stays and reads, a writer goroutine stands
+// beside it with a channel and a timer, and gorilla takes over the buffers of net/http.
+func plain() profile {
+	return profile{
+		upgrader: websocket.Upgrader{CheckOrigin: anyOrigin},
+		serve: func(c *conn) {
+			o := c.out.(*channelOutbox)
+			c.shard.server.writers.Go(o.write)
+			c.run()
+		},
+		newOutbox:  func(c *conn) outbox { return newChannelOutbox(c) },
+		takeBuffer: newBuffer,
+		giveBuffer: func([]byte) {}, // the collector's
+	}
+}
+
+// anyOrigin lets browsers connect from any page: consoles may live on other hosts than the server.
+func anyOrigin(*http.Request) bool { return true }
+
+// maxWaiting is how many messages may wait besides the one being written.
+const maxWaiting = 256
+
+// channelOutbox is a channel of messages and the goroutine that writes them.
+type channelOutbox struct {
+	conn  *conn
+	queue chan *message // a closed one is written to its end; it holds maxWaiting and a Close
+
+	mu      sync.Mutex
+	count   int  // guarded by mu: messages that are not written yet
+	bytes   int  // guarded by mu: of those
+	current int  // guarded by mu: bytes of the one being written
+	closed  bool // guarded by mu
+}
+
+func newChannelOutbox(c *conn) *channelOutbox {
+	return &channelOutbox{conn: c, queue: make(chan *message, maxWaiting+1)}
+}
+
+// add is outbox's.
+func (o *channelOutbox) add(m *message) verdict {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return tooLate
+	case o.overBudget(m):
+		return over
+	}
+	o.enqueue(m)
+	return taken
+}
+
+// overBudget says whether m would wait beyond the budget. What nothing waits before is written next, and
+// does not wait.
+func (o *channelOutbox) overBudget(m *message) bool {
+	if o.count == 0 {
+		return false
+	}
+	waiting := o.count
+	if o.current > 0 {
+		waiting--
+	}
+	return waiting >= maxWaiting || o.bytes-o.current+m.bytes > o.conn.shard.server.app.config.OutboundBudgetBytes
+}
+
+func (o *channelOutbox) enqueue(m *message) {
+	o.count++
+	o.bytes += m.bytes
+	o.conn.stats().QueuedOut.Add(int64(m.bytes))
+	o.queue <- m // never full: overBudget has counted
+}
+
+// close is outbox's.
+func (o *channelOutbox) close(last *message) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	o.closed = true
+	if last != nil {
+		o.enqueue(last)
+	}
+	close(o.queue)
+}
+
+// write is the writer goroutine.
+func (o *channelOutbox) write() {
+	defer o.end()
+	p := newPinger(o.conn)
+	defer p.stop()
+	for {
+		select {
+		case m, more := <-o.queue:
+			if !more || o.transmit(m) != nil {
+				return
+			}
+		case <-p.due:
+			if p.ping() != nil {
+				return
+			}
+		}
+	}
+}
+
+func (o *channelOutbox) transmit(m *message) error {
+	o.mu.Lock()
+	o.current = m.bytes
+	o.mu.Unlock()
+	defer o.done(m)
+	return o.conn.transmit(m)
+}
+
+func (o *channelOutbox) done(m *message) {
+	o.mu.Lock()
+	o.count--
+	o.bytes -= m.bytes
+	o.current = 0
+	o.mu.Unlock()
+	o.conn.stats().QueuedOut.Add(-int64(m.bytes))
+}
+
+// end leaves nothing waiting.
+func (o *channelOutbox) end() {
+	o.conn.writerEnded(recover())
+	o.close(nil)
+	for m := range o.queue {
+		o.done(m)
+	}
+}
+
+// pinger is a writer's timer for pings.
+type pinger struct {
+	conn  *conn
+	timer *time.Timer
+	due   <-chan time.Time // nil: never
+	pings pings
+}
+
+func newPinger(c *conn) *pinger {
+	idle := c.shard.server.idleTicks
+	if idle == 0 {
+		return &pinger{}
+	}
+	timer := time.NewTimer(time.Duration(idle) * tickEvery)
+	return &pinger{conn: c, timer: timer, due: timer.C}
+}
+
+// ping pings the peer if it was silent, and sets the timer for the next question.
+func (p *pinger) ping() error {
+	due, wait := p.pings.due(p.conn.heard.Load(), p.conn.shard.tick.Load(), p.conn.shard.server.idleTicks)
+	p.timer.Reset(time.Duration(wait) * tickEvery)
+	if due {
+		return p.conn.transmit(pingMessage)
+	}
+	return nil
+}
+
+func (p *pinger) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
