@@ -21,6 +21,8 @@ const (
 	loadgenRoomBytes = 2 << 10
 	// memoryShare of what is available may be used.
 	memoryShare = 0.8
+	// busyLoad is the load average of a core from which on people are warned.
+	busyLoad = 0.4
 	// Of a process' descriptors, those that are not connections: a share, since
 	// servers keep a reserve for plain HTTP, but never less than some hundreds.
 	reservedShare   = 0.05
@@ -107,6 +109,9 @@ func describeSizing(w io.Writer, m probe.Machine, all []report.Bound, connection
 		memory = fmt.Sprintf("%.1f GiB of memory available", bytes/(1<<30))
 	}
 	fmt.Fprintf(w, "machine: %d cores, %s, Linux %s\n", m.Cores, memory, m.Kernel)
+	if load, known := m.LoadAverage.Value(); known && load > float64(m.Cores)*busyLoad {
+		fmt.Fprintf(w, "  the machine is busy (load %.2f): expect wide spreads and invalid rounds\n", load)
+	}
 	for _, b := range all {
 		allows := fmt.Sprintf("up to %d connections: ", b.Connections)
 		if b.Connections == unbounded {

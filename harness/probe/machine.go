@@ -25,6 +25,7 @@ type Machine struct {
 	Cores                int     `json:"cores"`
 	MemoryBytes          Reading `json:"memory_bytes"`
 	MemoryAvailableBytes Reading `json:"memory_available_bytes"` // what this process may still take, its cgroup's limit included
+	LoadAverage          Reading `json:"load_average"`           // of the last minute, before the run
 	Limits               Limits  `json:"limits"`
 }
 
@@ -57,7 +58,7 @@ func (p Proc) Machine() Machine {
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: kernelRelease(),
 		CPUModel: p.cpuModel(), Cores: runtime.NumCPU(),
 		MemoryBytes: memory("MemTotal"), MemoryAvailableBytes: available,
-		Limits: p.limits(),
+		LoadAverage: p.loadAverage(), Limits: p.limits(),
 	}
 }
 
@@ -155,6 +156,20 @@ func (f numberFile) at(i int) Reading {
 		return Unavailable(fmt.Errorf("probe: %w", f.err))
 	}
 	return Known(f.numbers[i])
+}
+
+// loadAverage reads "0.52 0.58 0.59 1/389 12345".
+func (p Proc) loadAverage() Reading {
+	text, err := os.ReadFile(p.path("loadavg"))
+	if err != nil {
+		return Unavailable(fmt.Errorf("probe: %w", err))
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return Unavailable(fmt.Errorf("probe: %s: %w", p.path("loadavg"), err))
+	}
+	return Known(load)
 }
 
 // cgroupFree is what the cgroup of this process may still take; unavailable when

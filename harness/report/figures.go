@@ -92,17 +92,40 @@ type sloped struct {
 	name    string
 	afterGC bool
 	of      func(probe.Snapshot) probe.Reading
+	// sound says why the difference of two snapshots must not be used; nil: it may.
+	sound func(before, after probe.Snapshot) error
 }
 
 func residentBytes(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes }
 
 var slopeFigures = []sloped{
-	{ResidentBytes, false, residentBytes},
-	{ResidentBytesGC, true, residentBytes},
-	{LiveHeapBytesGC, true, goMetric("/memory/classes/heap/objects:bytes")},
-	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes")},
-	{KernelBytes, false, func(s probe.Snapshot) probe.Reading { return s.Kernel.SlabBytes }},
+	{ResidentBytes, false, residentBytes, nil},
+	{ResidentBytesGC, true, residentBytes, nil},
+	{LiveHeapBytesGC, true, goMetric("/memory/classes/heap/objects:bytes"), nil},
+	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes"), nil},
+	{KernelBytes, false, func(s probe.Snapshot) probe.Reading { return s.Kernel.SlabBytes }, undisturbed},
 }
+
+// strangeShare of the sockets may come from others before the kernel's share, which
+// is read for the whole machine, is not used.
+const strangeShare = 0.02
+
+// undisturbed checks that between two snapshots there came two sockets, the ends of
+// a loopback connection, for each connection.
+func undisturbed(before, after probe.Snapshot) error {
+	came, known := after.Kernel.TCPInUse.Minus(before.Kernel.TCPInUse).Value()
+	if !known {
+		return nil // then there is nothing to check with
+	}
+	ours := 2 * float64(after.Connections-before.Connections)
+	if math.Abs(came-ours) > strangeShare*ours+strangeSockets {
+		return fmt.Errorf("the machine had %.0f more sockets, where %.0f were expected: other programs opened or closed some meanwhile", came, ours)
+	}
+	return nil
+}
+
+// strangeSockets is how many sockets of others never matter.
+const strangeSockets = 10
 
 func goMetric(name string) func(probe.Snapshot) probe.Reading {
 	return func(s probe.Snapshot) probe.Reading {
@@ -251,6 +274,11 @@ func (m Measurement) difference(s sloped) (float64, error) {
 	after, err := m.snapshot(momentHeld, s.afterGC)
 	if err != nil {
 		return 0, err
+	}
+	if s.sound != nil {
+		if err := s.sound(before, after); err != nil {
+			return 0, err
+		}
 	}
 	difference := s.of(after).Minus(s.of(before))
 	if bytes, known := difference.Value(); known {

@@ -26,7 +26,7 @@ var columns = []column{
 	{[]string{"connections", "held"}, pushScenario, ConnectionsHeld, count, false, false},
 	{[]string{"resident B/conn", "as left"}, idleScenario, ResidentBytes, count, true, true},
 	{[]string{"resident B/conn", "after GC"}, idleScenario, ResidentBytesGC, count, true, true},
-	{[]string{"kernel B/conn", "both ends"}, idleScenario, KernelBytes, count, true, true},
+	{[]string{"kernel B/conn", "both ends"}, idleScenario, KernelBytes, count, false, false},
 	{[]string{"push p50", "ms"}, pushScenario, PushP50, milliseconds, true, true},
 	{[]string{"push p99", "ms"}, pushScenario, PushP99, milliseconds, true, true},
 	{[]string{"records", "lost"}, pushScenario, RecordsLost, count, false, false},
@@ -67,15 +67,12 @@ func (r *Run) writeTable(out *strings.Builder) {
 // usedColumns leaves out scenarios that did not take place. How many connections
 // were held is known from either.
 func (r *Run) usedColumns() []column {
-	took := func(name string) bool {
-		return slices.ContainsFunc(r.Configuration.Scenarios, func(s Scenario) bool { return s.Name == name })
-	}
 	var used []column
 	for _, c := range columns {
-		if c.name == ConnectionsHeld && !took(c.scenario) {
+		if c.name == ConnectionsHeld && !r.took(c.scenario) {
 			c.scenario = idleScenario
 		}
-		if took(c.scenario) {
+		if r.took(c.scenario) {
 			used = append(used, c)
 		}
 	}
@@ -164,11 +161,7 @@ func writeAligned(out *strings.Builder, rows [][]string) {
 }
 
 func (r *Run) writeNotes(out *strings.Builder) {
-	var notes []string
-	if len(r.Figures) > 0 {
-		notes = append(notes, "Push: from when a record is due to when its client has it; median over the rounds (min..max); ratios are medians of pairs of the same round.")
-		notes = append(notes, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
-	}
+	notes := r.legend()
 	for _, f := range r.Figures {
 		if f.Value == nil && len(f.Unavailable) > 0 && printed(f) {
 			notes = append(notes, fmt.Sprintf("- No %s of %s: %s", f.Name, f.Variant, f.Unavailable[0]))
@@ -183,6 +176,24 @@ func (r *Run) writeNotes(out *strings.Builder) {
 	if len(notes) > 0 {
 		out.WriteString("\n" + strings.Join(notes, "\n") + "\n")
 	}
+}
+
+// legend says what the columns mean.
+func (r *Run) legend() []string {
+	var lines []string
+	c := r.Configuration
+	if r.took(pushScenario) {
+		lines = append(lines, fmt.Sprintf("Push: from when a record is due to when its client has it, at %g records a second for %g s; median of %d rounds (min..max);\n"+
+			"  ratios are between variants in the same round.", c.RatePerSecond, c.DurationSeconds, c.Rounds))
+	}
+	if r.took(idleScenario) {
+		lines = append(lines, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
+	}
+	return lines
+}
+
+func (r *Run) took(scenario string) bool {
+	return slices.ContainsFunc(r.Configuration.Scenarios, func(s Scenario) bool { return s.Name == scenario })
 }
 
 func printed(f Figure) bool {

@@ -45,8 +45,8 @@ type Scenario struct {
 	Probes []Probe
 }
 
-// settle lets the garbage collector and closing handshake goroutines come to
-// rest, alike for all variants.
+// settle lets come to rest what is still under way, alike for all variants: the
+// kernel frees the sockets of the measurement before, collections end.
 const settle = 500 * time.Millisecond
 
 var target = []string{
@@ -63,7 +63,7 @@ var All = []Scenario{
 		Flags:   target,
 		Ladder:  []float64{0.5, 1},
 		Probes: []Probe{
-			{At: Ready, GC: true},
+			{At: Ready, GC: true, Settle: settle},
 			{At: Held, Settle: settle},
 			{At: Held, GC: true},
 		},

@@ -62,6 +62,12 @@ type App struct {
 	handler func(upgrade http.Handler) http.Handler
 }
 
+// Paths of the WebSocket endpoints.
+const (
+	PathWS   = web.PathWS
+	PathEcho = web.PathEcho
+)
+
 // Draining reports that the server is leaving.
 func (a *App) Draining() bool { return a.serving.Err() != nil }
 
@@ -167,10 +173,10 @@ func newApp(ctx context.Context, config Config, address string, stats *monitor.S
 			Hub: hub, Stats: stats, Log: log,
 		}),
 	}
-	registry := metrics.NewRegistry(stats, time.Now())
+	figures := metrics.NewHandler(metrics.NewRegistry(stats, time.Now()), log)
 	a.handler = func(upgrade http.Handler) http.Handler {
 		return web.NewHandler(web.Options{
-			Registry: registry, Ready: a.ready, Upgrade: upgrade, Log: log,
+			Metrics: figures, Ready: a.ready, Upgrade: upgrade, Log: log,
 			Refused: func(int) { stats.Refused(monitor.BadHandshake).Add(1) },
 			Echo:    config.Echo, MaxBodyBytes: int64(config.MaxMessageBytes),
 		})

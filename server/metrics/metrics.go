@@ -3,6 +3,11 @@
 package metrics
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
 	"runtime"
 	"runtime/metrics"
 	"strconv"
@@ -11,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"chatmonitor/server/chat"
 	"chatmonitor/server/monitor"
@@ -60,6 +66,26 @@ func NewRegistry(stats *monitor.Stats, start time.Time) *prometheus.Registry {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return r
+}
+
+// NewHandler serves what a registry gathers.
+func NewHandler(r *prometheus.Registry, log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorLog: scrapeLog{log}, ErrorHandling: promhttp.ContinueOnError})
+}
+
+// scrapeLog logs what goes wrong while metrics are collected. That the scraper hung up is nobody's
+// error, and would be a line for each of thousands of series.
+type scrapeLog struct{ log *slog.Logger }
+
+// Println is promhttp.Logger's.
+func (l scrapeLog) Println(v ...any) {
+	for _, part := range v {
+		var hungUp *net.OpError
+		if err, ok := part.(error); ok && errors.As(err, &hungUp) {
+			return
+		}
+	}
+	l.log.Error("metrics: " + strings.TrimSpace(fmt.Sprintln(v...)))
 }
 
 type collector struct {

@@ -6,17 +6,10 @@ package web
 import (
 	_ "embed"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"strings"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Paths of the WebSocket endpoints.
@@ -41,7 +34,7 @@ type Readiness struct {
 
 // Options configure the public handler. Every field is needed.
 type Options struct {
-	Registry     *prometheus.Registry
+	Metrics      http.Handler
 	Ready        func() Readiness
 	Upgrade      http.Handler // gets requests for which CheckUpgrade found nothing wrong
 	Refused      func(status int)
@@ -54,8 +47,7 @@ type Options struct {
 func NewHandler(o Options) http.Handler {
 	s := &site{o}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
-		ErrorLog: scrapeLog{o.Log}, ErrorHandling: promhttp.ContinueOnError}))
+	mux.Handle("GET /metrics", o.Metrics)
 	mux.HandleFunc("GET /live", text("alive\n"))
 	mux.HandleFunc("GET /hello", text("Hello, world!\n"))
 	mux.HandleFunc("GET /ready", s.ready)
@@ -145,21 +137,6 @@ func (s *site) write(w http.ResponseWriter, body []byte) {
 	if _, err := w.Write(body); err != nil {
 		s.Log.Debug("an answer was not read", "err", err)
 	}
-}
-
-// scrapeLog logs what goes wrong while metrics are collected. That the scraper hung up is nobody's
-// error, and would be a line for each of thousands of series.
-type scrapeLog struct{ log *slog.Logger }
-
-// Println is promhttp.Logger's.
-func (l scrapeLog) Println(v ...any) {
-	for _, part := range v {
-		var hungUp *net.OpError
-		if err, ok := part.(error); ok && errors.As(err, &hungUp) {
-			return
-		}
-	}
-	l.log.Error("metrics: " + strings.TrimSpace(fmt.Sprintln(v...)))
 }
 
 func text(body string) http.HandlerFunc {

@@ -7,13 +7,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 func handler(ready bool, refused *int) http.Handler {
 	return NewHandler(Options{
-		Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Metrics: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 		Ready:   func() Readiness { return Readiness{Ready: ready, Feed: map[string]string{"topic": "chat"}} },
 		Upgrade: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }),
 		Refused: func(int) { *refused++ }, Echo: true, MaxBodyBytes: 5,
@@ -34,7 +32,6 @@ func TestPaths(t *testing.T) {
 		{"GET", "/ready", "", true, 200, `"ready": true`},
 		{"GET", "/ready", "", false, 503, `"ready": false`},
 		{"GET", "/", "", true, 200, "<!doctype html>"},
-		{"GET", "/metrics", "", true, 200, ""},
 		{"GET", "/ws", "", true, 426, "upgrade"},
 		{"GET", "/nope", "", true, 404, ""},
 		{"GET", "/debug/pprof/", "", true, 404, ""},

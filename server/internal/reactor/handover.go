@@ -14,8 +14,8 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"chatmonitor/server/app"
 	"chatmonitor/server/monitor"
-	"chatmonitor/server/web"
 )
 
 // handOver gives the socket to net/http, with the bytes that came already: a duplicate of the
@@ -158,7 +158,7 @@ func (s *server) sendBack(r *replayed, buffered *bufio.ReadWriter, request *http
 		return errors.Join(err, r.Close())
 	}
 	early = append(append([]byte(nil), early...), r.pending...)
-	c := &conn{place: sessionPlace, echoes: request.URL.Path == web.PathEcho}
+	c := &conn{place: sessionPlace, echoes: request.URL.Path == app.PathEcho}
 	if len(early) > 0 {
 		c.in = &inbound{bytes: early}
 	}

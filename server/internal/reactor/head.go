@@ -10,7 +10,6 @@ import (
 
 	"chatmonitor/server/app"
 	"chatmonitor/server/monitor"
-	"chatmonitor/server/web"
 )
 
 // Answers to what is no request. Whatever is one is answered by net/http.
@@ -157,8 +156,8 @@ func newUpgrader(echo bool) *upgrader {
 	u.WriteBufferSize = 512
 	u.OnRequest = func(uri []byte) error {
 		path, _, _ := bytes.Cut(uri, []byte("?"))
-		u.chat = string(path) == web.PathWS
-		if u.chat || echo && string(path) == web.PathEcho {
+		u.chat = string(path) == app.PathWS
+		if u.chat || echo && string(path) == app.PathEcho {
 			return nil
 		}
 		return errNotPlain

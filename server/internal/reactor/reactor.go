@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -51,6 +53,18 @@ type server struct {
 	loops map[gnet.EventLoop]*loop // guarded by mu
 }
 
+// spareProcs is how many more threads may run Go code than there are event loops. A loop waits in a
+// blocking epoll_wait, outside of Go's own poller, and keeps its place among the GOMAXPROCS until the
+// runtime's monitor takes it away, up to 10 ms later; were all places taken so, nobody would wait for
+// the feed's socket either, and a record would lie there for as long.
+const spareProcs = 2
+
+func raiseProcs(loops int) {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < loops+spareProcs {
+		runtime.GOMAXPROCS(loops + spareProcs)
+	}
+}
+
 // Serve is app.Network's.
 func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	s := &server{
@@ -63,6 +77,7 @@ func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	if a.Config.IdlePing > 0 {
 		s.idleTicks = ticks(a.Config.IdlePing)
 	}
+	raiseProcs(a.Config.Shards)
 	web := a.HTTPServer(http.HandlerFunc(s.upgradeLater))
 	web.ConnState = s.handed.track
 	webEnded := make(chan error, 1)
