@@ -64,7 +64,7 @@ func newConn(config app.Config) (*conn, *wire) {
 	a := &app.App{Config: config, Stats: stats, Log: log, Sessions: app.NewSlots(1), Plain: app.NewSlots(1),
 		Hub: monitor.NewHub(monitor.Options{Shards: 1, InFlight: 1, Router: monitor.NewRouter(), Stats: stats, Log: log, Now: time.Now,
 			Limits: monitor.Limits{MaxRules: 10, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}}})}
-	s := &server{app: a, loops: make(map[gnet.EventLoop]*loop)}
+	s := &server{app: a, excess: app.NewSlots(1), loops: make(map[gnet.EventLoop]*loop)}
 	l := &loop{server: s, shard: a.Hub.Shards()[0], busy: stats.LoopBusy(0), backlogged: make(map[*conn]struct{}), upgrader: newUpgrader(true)}
 	w := &wire{handler: s, takes: 1 << 40, fd: -1}
 	a.Sessions.Take()

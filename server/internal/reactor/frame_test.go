@@ -84,21 +84,29 @@ func TestHeadEnd(t *testing.T) {
 	}
 }
 
-func TestGoodKey(t *testing.T) {
+func TestPlainHead(t *testing.T) {
+	const host, key = "Host: x\r\n", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for _, c := range []struct {
-		head string
-		want bool
+		fields string
+		want   bool
 	}{
-		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", true},
-		{"GET / HTTP/1.1\r\nsec-websocket-KEY:dGhlIHNhbXBsZSBub25jZQ==  \r\n\r\n", true},
-		{"GET / HTTP/1.1\r\n\r\n", false},
-		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: short\r\n\r\n", false},
-		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: " + strings.Repeat("A", 24) + "\r\n\r\n", false}, // 18 bytes
-		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: " + strings.Repeat("*", 24) + "\r\n\r\n", false},
-		{"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", false},
+		{host + key, true},
+		{"hOST:x\r\nsec-websocket-KEY:dGhlIHNhbXBsZSBub25jZQ==  \r\n", true},
+		{host, false},
+		{key, false},
+		{host + host + key, false},
+		{host + key + key, false},
+		{host + key + "Upgrade : websocket\r\n", false},
+		{host + key + " folded\r\n", false},
+		{host + key + "no colon\r\n", false},
+		{host + key + ": no name\r\n", false},
+		{host + "Sec-WebSocket-Key: short\r\n", false},
+		{host + "Sec-WebSocket-Key: " + strings.Repeat("A", 24) + "\r\n", false}, // 18 bytes
+		{host + "Sec-WebSocket-Key: " + strings.Repeat("A", 240) + "\r\n", false},
+		{host + "Sec-WebSocket-Key: " + strings.Repeat("*", 24) + "\r\n", false},
 	} {
-		if got := goodKey([]byte(c.head)); got != c.want {
-			t.Errorf("%q: got %v", c.head, got)
+		if got := plain([]byte("GET /ws HTTP/1.1\r\n" + c.fields + "\r\n")); got != c.want {
+			t.Errorf("%q: got %v", c.fields, got)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -61,6 +62,7 @@ type replayed struct {
 	*net.TCPConn
 	pending []byte
 	loop    *loop // that it came from
+	active  bool  // a request is under way; net/http's, which tells of the changes one after the other
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
@@ -76,9 +78,10 @@ func (r *replayed) Read(p []byte) (int, error) {
 
 // handedOver is the listener from which net/http gets its connections.
 type handedOver struct {
-	conns chan *replayed // holds as many as plain connections may be open: give never blocks
-	once  sync.Once
-	done  chan struct{}
+	conns  chan *replayed // holds as many as plain connections may be open: give never blocks
+	active atomic.Int64   // requests under way
+	once   sync.Once
+	done   chan struct{}
 }
 
 func newHandedOver(places int) *handedOver {
@@ -106,10 +109,19 @@ func (h *handedOver) Close() error {
 // Addr is net.Listener's.
 func (h *handedOver) Addr() net.Addr { return &net.TCPAddr{} }
 
-// track gives a plain connection's place back at its end. A hijacked one has its place given back by
-// whoever hijacked it.
+// track counts the requests under way, and gives a plain connection's place back at its end. A hijacked
+// one has its place given back by whoever hijacked it.
 func (h *handedOver) track(nc net.Conn, state http.ConnState) {
-	if r, ok := nc.(*replayed); ok && state == http.StateClosed {
+	r := nc.(*replayed)
+	if active := state == http.StateActive; active != r.active {
+		r.active = active
+		if active {
+			h.active.Add(1)
+		} else {
+			h.active.Add(-1)
+		}
+	}
+	if state == http.StateClosed {
 		r.loop.server.app.Plain.Give()
 	}
 }

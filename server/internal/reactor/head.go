@@ -28,11 +28,18 @@ func refusal(status, text string) []byte {
 		strconv.Itoa(len(text)+1) + "\r\n\r\n" + text + "\n")
 }
 
-// refuse answers, counts and ends a connection that is not a WebSocket yet.
+// refuse answers, counts and ends a connection that is not a WebSocket yet. It gives its place to those
+// that are served, and lingers among the excess, so that the peer can read the answer; where those are
+// too many, it ends at once.
 func (c *conn) refuse(reason monitor.Reason, answer []byte) {
-	c.loop.server.app.Stats.Refused(reason).Add(1)
-	c.in = nil
-	if !c.send(answer) {
+	s := c.loop.server
+	s.app.Stats.Refused(reason).Add(1)
+	s.give(c.place)
+	c.in, c.place = nil, noPlace
+	if s.excess.Take() {
+		c.place = excessPlace
+	}
+	if !c.send(answer) || c.place == noPlace {
 		c.end()
 		return
 	}
@@ -177,7 +184,7 @@ func (u *upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
 
 // try gives the 101 for a head that is an upgrade beyond doubt; it is valid until the next call.
 func (u *upgrader) try(head []byte) (answer []byte, ok bool) {
-	if !goodKey(head) {
+	if !plain(head) {
 		return nil, false
 	}
 	u.in.Reset(head)
@@ -186,25 +193,50 @@ func (u *upgrader) try(head []byte) (answer []byte, ok bool) {
 	return u.out.Bytes(), err == nil
 }
 
-var keyName = []byte("sec-websocket-key")
-
-// goodKey looks for the one Sec-WebSocket-Key, which gobwas takes unread: 16 bytes in base64.
-func goodKey(head []byte) bool {
-	found := 0
+// plain says whether net/http would have nothing against the fields of a head, and the key is one: what
+// gobwas takes unread.
+func plain(head []byte) bool {
+	var hosts, keys int
+	first := true
 	for line := range bytes.Lines(head) {
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok || !bytes.EqualFold(name, keyName) {
+		line = bytes.TrimRight(line, "\r\n")
+		if first || len(line) == 0 {
+			first = false
 			continue
 		}
-		found++
-		key := bytes.Trim(value, " \t\r\n")
-		var nonce [18]byte // what 24 characters may decode to
-		if len(key) != base64.StdEncoding.EncodedLen(16) {
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		switch {
+		case !ok || !token(name):
 			return false
+		case bytes.EqualFold(name, []byte("host")):
+			hosts++
+		case bytes.EqualFold(name, []byte("sec-websocket-key")):
+			if keys++; !goodKey(bytes.Trim(value, " \t")) {
+				return false
+			}
 		}
-		if n, err := base64.StdEncoding.Strict().Decode(nonce[:], key); err != nil || n != 16 {
+	}
+	return hosts == 1 && keys == 1
+}
+
+// token says whether a field's name is one (RFC 9110 5.6.2).
+func token(name []byte) bool {
+	for _, x := range name {
+		letter := 'a' <= x|0x20 && x|0x20 <= 'z'
+		digit := '0' <= x && x <= '9'
+		if !letter && !digit && bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), x) < 0 {
 			return false
 		}
 	}
-	return found == 1
+	return len(name) > 0
+}
+
+// goodKey says whether a key is 16 bytes in base64.
+func goodKey(key []byte) bool {
+	if len(key) != base64.StdEncoding.EncodedLen(16) {
+		return false
+	}
+	var nonce [18]byte // what 24 characters may decode to
+	n, err := base64.StdEncoding.Strict().Decode(nonce[:], key)
+	return err == nil && n == 16
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
 
 	"chatmonitor/server/app"
 	"chatmonitor/server/chat"
@@ -128,20 +129,21 @@ func (s *server) drainAll(web *http.Server) {
 	for _, l := range s.allLoops() {
 		l.execute(gnet.RunnableFunc(func(context.Context) error { l.startDrain(); return nil }))
 	}
-	s.awaitSessions(deadline)
+	s.awaitQuiet(deadline)
 	// Plain HTTP is served to the last, so that /ready says what goes on.
 	if err := web.Shutdown(deadline); err != nil {
 		s.app.Log.Warn("HTTP requests were still under way at the end of the drain", "err", err)
 	}
 }
 
-func (s *server) awaitSessions(deadline context.Context) {
+// awaitQuiet waits until no WebSocket is open and no request is under way.
+func (s *server) awaitQuiet(deadline context.Context) {
 	look := time.NewTicker(tickEvery)
 	defer look.Stop()
-	for s.app.Stats.Connected.Load() > 0 {
+	for s.app.Stats.Connected.Load() > 0 || s.handed.active.Load() > 0 {
 		select {
 		case <-deadline.Done():
-			s.app.Log.Warn("clients were still connected at the end of the drain", "connections", s.app.Stats.Connected.Load())
+			s.app.Log.Warn("clients were still there at the end of the drain", "websockets", s.app.Stats.Connected.Load(), "requests", s.handed.active.Load())
 			return
 		case <-look.C:
 		}
@@ -193,19 +195,29 @@ func (s *server) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	gc.SetContext(c)
 	l.add(c, inHead)
 	switch {
+	case scarce(gc.Fd()):
+		s.app.Stats.Refused(monitor.NoDescriptors).Add(1)
+		c.send(full)
+		c.end()
 	case s.app.Sessions.Take():
 		c.place = sessionPlace
 	case s.app.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
 		c.place = plainPlace
-	case s.excess.Take():
-		c.place = excessPlace
+	default:
 		c.refuse(monitor.SessionsFull, full)
-	default: // no descriptor to spare for waiting until the refusal has been read
-		s.app.Stats.Refused(monitor.SessionsFull).Add(1)
-		c.send(full)
-		c.end()
 	}
 	return nil, action(c)
+}
+
+// spareDescriptors stay free: an accept that finds none ends gnet's engine.
+const spareDescriptors = 16
+
+// scarce says, by the number of a new descriptor, which is the lowest that was free, whether there are
+// hardly any left. The limit is asked for anew because it may be lowered from outside.
+func scarce(fd int) bool {
+	var limit unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+	return err == nil && uint64(fd)+spareDescriptors >= limit.Cur
 }
 
 // OnTraffic is gnet's: bytes came.
