@@ -98,7 +98,7 @@ func (c *campaign) execute(ctx context.Context) error {
 		guesses = append(guesses, c.guess(s))
 	}
 	c.progress = newProgress(c.stderr, time.Now, guesses)
-	c.progress.say("%d measurements; %s", len(steps), orderNote)
+	fmt.Fprintf(c.stderr, "%d measurements, about %s; %s\n", len(steps), clock(c.progress.remaining()), orderNote)
 	gaveUp := map[string]bool{}
 	for _, s := range steps {
 		switch {

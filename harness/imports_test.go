@@ -339,7 +339,12 @@ func TestImportRulesCanFail(t *testing.T) {
 }
 
 func TestEveryRuleSaysWhy(t *testing.T) {
+	seen := map[string]bool{}
 	for _, rule := range importRules {
+		if seen[rule.folder] {
+			t.Errorf("there are two rules for %s", rule.folder)
+		}
+		seen[rule.folder] = true
 		if rule.reason == "" {
 			t.Errorf("the rule for %s has no reason", rule.folder)
 		}

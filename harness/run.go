@@ -154,7 +154,7 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 }
 
 const (
-	orderNote    = "rounds are interleaved over the variants and each begins one variant later than the one before, so that drift hits all alike"
+	orderNote    = "the variants take turns, each round begins one variant later, so that drift hits all alike"
 	embeddedNote = "inside the harness, on the same cores; one goroutine holds all its state, so latencies are this broker's too"
 )
 

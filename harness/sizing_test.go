@@ -35,7 +35,7 @@ func TestDecideConnections(t *testing.T) {
 		{"the usual hard limit of a container", machineWith(20000, 20*gib), variants, 0, 19000, "the default"},
 		{"a large machine measures the same", machineWith(1<<20, 500*gib), variants, 0, 19000, "up to 996147"},
 		{"few descriptors", machineWith(1024, 20*gib), variants, 0, 624, "limited by descriptors; to lift it, raise the hard limit"},
-		{"little memory", machineWith(20000, gib/2), variants, 0, 9532, "limited by memory"},
+		{"little memory", machineWith(20000, gib/2), variants, 0, 7767, "limited by memory"},
 		{"little memory is more for the reactor", machineWith(20000, gib/2), variants[:1], 0, 19000, "the default"},
 		{"as asked for", machineWith(20000, 20*gib), variants, 500, 500, "as asked for"},
 		{"too many asked for", machineWith(20000, 20*gib), variants, 19001, 0, "which is 19000: RLIMIT_NOFILE (hard) is 20000"},

@@ -21,7 +21,7 @@ type variant struct {
 
 var variants = []variant{
 	{name: "reactor", binary: "server", roomBytes: 2 << 10},
-	{name: "goroutine-plain", binary: "goroutine", flags: []string{"--profile=plain"}, roomBytes: 30 << 10},
+	{name: "goroutine-plain", binary: "goroutine", flags: []string{"--profile=plain"}, roomBytes: 40 << 10},
 	{name: "goroutine-tuned", binary: "goroutine", flags: []string{"--profile=tuned"}, roomBytes: 16 << 10},
 }
 

@@ -73,17 +73,24 @@ func (tr *trial) produceNull(partition int32) cursor {
 
 func (tr *trial) append(records ...*kgo.Record) []cursor {
 	tr.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	results := tr.kafka.client.ProduceSync(ctx, records...)
-	if err := results.FirstErr(); err != nil {
+	cursors, err := tr.tryAppend(records...)
+	if err != nil {
 		tr.Fatalf("append to Kafka: %v", err)
 	}
+	return cursors
+}
+
+func (tr *trial) tryAppend(records ...*kgo.Record) ([]cursor, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := tr.kafka.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return nil, err
+	}
 	cursors := make([]cursor, len(records))
-	for i, r := range records { // ProduceSync answers in the order of the acknowledgements
+	for i, r := range records { // the results come in the order of the acknowledgements, these do not
 		cursors[i] = cursor{r.Partition, r.Offset}
 	}
-	return cursors
+	return cursors, nil
 }
 
 // createTopic makes a topic for this trial alone.

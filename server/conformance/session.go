@@ -49,13 +49,27 @@ func (s *session) message() []byte {
 			s.write(frame(fin|opPong, string(f.payload)))
 		case opPong:
 		case opText:
-			if !bytes.HasPrefix(f.payload, []byte(`{"path":"/notice"`)) {
+			if kind, _ := notice(f.payload); kind == "" {
 				return f.payload
 			}
 		default:
 			s.Fatalf("came %v, want a text message", f)
 		}
 	}
+}
+
+// notice is the kind of a server notice, empty for what is none.
+func notice(message []byte) (string, error) {
+	var m struct {
+		Path   string `json:"path"`
+		Params struct {
+			Kind string `json:"kind"`
+		} `json:"params"`
+	}
+	if err := json.Unmarshal(message, &m); err != nil || m.Path != "/notice" {
+		return "", err
+	}
+	return m.Params.Kind, nil
 }
 
 // next is the next push: one that has come already, or the next to come.

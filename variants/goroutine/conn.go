@@ -24,7 +24,7 @@ type conn struct {
 	// Static after construction.
 	shard  *shard
 	ws     *websocket.Conn
-	tcp    *net.TCPConn
+	wire   *wire
 	out    outbox
 	echoes bool // a WebSocket on /echo
 
@@ -41,11 +41,10 @@ type conn struct {
 	reason  monitor.Reason
 }
 
-func newConn(s *server, ws *websocket.Conn, tcp *net.TCPConn, echoes bool) *conn {
-	c := &conn{shard: s.nextShard(), ws: ws, tcp: tcp, echoes: echoes}
+func newConn(s *server, ws *websocket.Conn, w *wire, echoes bool) *conn {
+	c := &conn{shard: s.nextShard(), ws: ws, wire: w, echoes: echoes}
 	c.out = s.profile.newOutbox(c)
 	c.heard.Store(c.shard.tick.Load())
-	ws.SetReadLimit(int64(s.app.config.MaxMessageBytes))
 	ws.SetPingHandler(c.pinged)
 	ws.SetPongHandler(c.ponged)
 	ws.SetCloseHandler(leaveToReader)
@@ -89,7 +88,7 @@ func (c *conn) send(m *message) bool {
 	if c.phase != open {
 		return false
 	}
-	switch c.out.add(m) {
+	switch c.offer(m) {
 	case taken:
 		return true
 	case over:
@@ -133,7 +132,7 @@ func (c *conn) forget() {
 // hangUp closes the TCP connection, which ends whatever waits for it. Both goroutines and the shard may
 // do so; the second time is not an error.
 func (c *conn) hangUp() {
-	if err := c.tcp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := c.wire.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		c.stats().NetErrors.Add(1)
 	}
 }
@@ -150,7 +149,7 @@ func (c *conn) transmit(m *message) error {
 		err = nil // gorilla has told the peer of its fault, which is the last word
 	}
 	if err == nil && m.kind == websocket.CloseMessage {
-		err = c.tcp.CloseWrite()
+		err = c.wire.CloseWrite()
 		c.flushed.Store(true)
 	}
 	return err

@@ -31,7 +31,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		switch {
 		case err == nil:
 			l.pause = 0
-			return newSocket(l.server, tcp), nil
+			if sock := newSocket(l.server, tcp); sock != nil {
+				return sock, nil
+			}
+			continue
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
 		}

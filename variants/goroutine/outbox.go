@@ -13,6 +13,8 @@ import (
 type outbox interface {
 	// add has m written after everything that was added before.
 	add(m *message) verdict
+	// crowded says whether the writer should come to write before m is added.
+	crowded(m *message) bool
 	// close has last written after everything that was added, and nothing after it. Without last,
 	// nothing more is written at all; TCP is ended besides.
 	close(last *message)

@@ -18,6 +18,7 @@ func plain() profile {
 			c.shard.server.writers.Go(o.write)
 			c.run()
 		},
+		maxWaiting: plainSlots,
 		newOutbox:  func(c *conn) outbox { return newChannelOutbox(c) },
 		takeBuffer: newBuffer,
 		giveBuffer: func([]byte) {}, // the collector's
@@ -27,13 +28,13 @@ func plain() profile {
 // anyOrigin lets browsers connect from any page: consoles may live on other hosts than the server.
 func anyOrigin(*http.Request) bool { return true }
 
-// maxWaiting is how many messages may wait besides the one being written.
-const maxWaiting = 256
+// plainSlots is how many messages may wait for a client.
+const plainSlots = 256
 
 // channelOutbox is a channel of messages and the goroutine that writes them.
 type channelOutbox struct {
 	conn  *conn
-	queue chan *message // a closed one is written to its end; it holds maxWaiting and a Close
+	queue chan *message // holds what may wait, and a Close; a closed one is written to its end
 
 	mu      sync.Mutex
 	count   int  // guarded by mu: messages that are not written yet
@@ -43,7 +44,7 @@ type channelOutbox struct {
 }
 
 func newChannelOutbox(c *conn) *channelOutbox {
-	return &channelOutbox{conn: c, queue: make(chan *message, maxWaiting+1)}
+	return &channelOutbox{conn: c, queue: make(chan *message, plainSlots+1)}
 }
 
 // add is outbox's.
@@ -53,31 +54,36 @@ func (o *channelOutbox) add(m *message) verdict {
 	switch {
 	case o.closed:
 		return tooLate
-	case o.overBudget(m):
+	case o.conn.overBudget(o.waiting(m)):
 		return over
 	}
 	o.enqueue(m)
 	return taken
 }
 
-// overBudget says whether m would wait beyond the budget. What nothing waits before is written next, and
-// does not wait.
-func (o *channelOutbox) overBudget(m *message) bool {
-	if o.count == 0 {
-		return false
+// crowded is outbox's.
+func (o *channelOutbox) crowded(m *message) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.closed && o.conn.crowded(o.waiting(m))
+}
+
+// waiting is what would wait if m were added. It counts the oldest message until the writer takes it.
+func (o *channelOutbox) waiting(m *message) waiting {
+	switch {
+	case o.count == 0:
+		return waiting{}
+	case o.current == 0:
+		return waiting{messages: o.count + 1, bytes: o.bytes + m.bytes}
 	}
-	waiting := o.count
-	if o.current > 0 {
-		waiting--
-	}
-	return waiting >= maxWaiting || o.bytes-o.current+m.bytes > o.conn.shard.server.app.config.OutboundBudgetBytes
+	return waiting{messages: o.count, bytes: o.bytes - o.current + m.bytes}
 }
 
 func (o *channelOutbox) enqueue(m *message) {
 	o.count++
 	o.bytes += m.bytes
 	o.conn.stats().QueuedOut.Add(int64(m.bytes))
-	o.queue <- m // never full: overBudget has counted
+	o.queue <- m // there is room: add has counted
 }
 
 // close is outbox's.

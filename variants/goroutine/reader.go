@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
@@ -133,42 +132,29 @@ func leaveToReader(int, string) error { return nil }
 
 // reply has m written, on the reader's goroutine.
 func (c *conn) reply(m *message) {
-	if c.out.add(m) == over {
+	if c.offer(m) == over {
 		c.do(func() { c.Close(monitor.SlowConsumer) })
 	}
 }
 
-// judge tells from gorilla's error why a connection ends. What is neither the network's nor the peer's
-// Close is a broken frame, and gorilla has told the peer.
+// judge tells from gorilla's error why a connection ends.
 func (c *conn) judge(err error) *ending {
 	var said *websocket.CloseError
 	var network net.Error
 	switch {
+	case c.wire.broken:
+		return ended(c.wire.fault)
 	case errors.As(err, &said) && said.Code != websocket.CloseAbnormalClosure:
 		return &ending{monitor.ClientClosed, newMessage(websocket.CloseMessage, websocket.FormatCloseMessage(said.Code, ""))}
 	case said != nil, errors.As(err, &network), errors.Is(err, io.EOF):
 		return ended(monitor.PeerGone)
-	case errors.Is(err, websocket.ErrReadLimit):
-		return c.judgeLength()
 	}
-	return ended(monitor.ProtocolError)
-}
-
-// judgeLength tells a message over the limit from a length that no frame may have. gorilla's error is the
-// same; but only for the first has it sent Close.
-func (c *conn) judgeLength() *ending {
-	const patience = time.Second // for the writer to finish a frame, as gorilla has
-	m := closeMessage(monitor.ProtocolError)
-	err := c.ws.WriteControl(websocket.CloseMessage, m.payload, time.Now().Add(patience))
-	if errors.Is(err, websocket.ErrCloseSent) {
-		return ended(monitor.TooBig)
-	}
-	return &ending{monitor.ProtocolError, m}
+	return ended(monitor.ProtocolError) // of a Close that says what it may not: gorilla has told the peer
 }
 
 // awaitEnd drops what still comes, until the peer ends the TCP connection or the shard does: closing a
 // socket with unread bytes in it would take our last words back.
 func (c *conn) awaitEnd() {
 	// Its end is an error as often as not, and nobody's concern any more.
-	_, _ = io.Copy(io.Discard, c.tcp)
+	_, _ = io.Copy(io.Discard, c.wire.TCPConn)
 }

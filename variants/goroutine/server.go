@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"chatmonitor/server/app"
 )
 
 // server is a network layer that runs.
@@ -18,6 +20,7 @@ type server struct {
 	profile profile
 	shards  []*shard
 	guests  *guests
+	excess  *app.Slots
 	// idleTicks is the silence after which a peer is pinged; 0: never.
 	idleTicks uint32
 	stop      chan struct{} // closed when the shards may end
@@ -28,7 +31,7 @@ type server struct {
 }
 
 func newServer(profileName string, a application) *server {
-	s := &server{app: a, profile: profiles[profileName](), guests: newGuests(), stop: make(chan struct{})}
+	s := &server{app: a, profile: profiles[profileName](), guests: newGuests(), excess: app.NewSlots(app.ExcessConnections), stop: make(chan struct{})}
 	if a.config.IdlePing > 0 {
 		s.idleTicks = ticks(a.config.IdlePing)
 	}

@@ -20,6 +20,7 @@ const (
 	noPlace place = iota
 	sessionPlace
 	plainPlace
+	excessPlace // of the refused, while they read that they are
 )
 
 // socket is a connection while it belongs to net/http. It looks at the first bytes, which net/http would
@@ -34,13 +35,14 @@ type socket struct {
 	// Owned by the goroutine that serves the connection. net/http's second reader only comes after
 	// the first bytes have been judged.
 	judged   bool
+	refused  bool
 	place    place
 	plain    bool // counted among those that sent a plain request
 	guest    bool // a request is under way
 	hijacked bool
 }
 
-// newSocket finds a place for a connection. Whether it will be a WebSocket is not known yet.
+// newSocket finds a place for a connection, or gives nil. Whether it will be a WebSocket is not known yet.
 func newSocket(s *server, tcp *net.TCPConn) *socket {
 	sock := &socket{TCPConn: tcp, server: s}
 	switch {
@@ -48,6 +50,11 @@ func newSocket(s *server, tcp *net.TCPConn) *socket {
 		sock.place = sessionPlace
 	case s.app.plain.Take(): // whoever asks for /live must get a word in when the sessions are full
 		sock.place = plainPlace
+	case s.excess.Take():
+		sock.place = excessPlace
+	default: // no descriptor to spare for waiting until the refusal has been read
+		sock.turnAway()
+		return nil
 	}
 	return sock
 }
@@ -125,14 +132,18 @@ func (s *socket) givePlace() {
 		s.server.app.sessions.Give()
 	case plainPlace:
 		s.server.app.plain.Give()
+	case excessPlace:
+		s.server.excess.Give()
 	}
 	s.place = noPlace
 }
 
 // Read is net.Conn's. Until there is a request, it finds out what is none, and answers it.
 func (s *socket) Read(p []byte) (int, error) {
-	if !s.judged && s.place == noPlace {
-		s.judged = true
+	if s.refused { // net/http looks for more behind half a head
+		return 0, io.EOF
+	}
+	if s.place == excessPlace {
 		return 0, s.refuse(monitor.SessionsFull, full)
 	}
 	n, err := s.TCPConn.Read(p)
@@ -159,15 +170,17 @@ func (s *socket) Write(p []byte) (int, error) {
 	return s.TCPConn.Write(p)
 }
 
-// The time that a refused peer has to read why.
+// The time that a peer has to read why it is sent away.
 const lingerWithin = 2 * time.Second
 
 // refuse answers, counts and ends a connection before its first request. It ends our half and waits
 // for the peer's: closing a socket with unread bytes in it would take the answer back. What it returns
 // has net/http close the socket without a word.
 func (s *socket) refuse(reason monitor.Reason, answer []byte) error {
+	s.refused = true
 	s.server.app.stats.Refused(reason).Add(1)
-	err := s.SetDeadline(time.Now().Add(lingerWithin))
+	// Who was too slow with its head must have gone within three times the time for it.
+	err := s.SetDeadline(time.Now().Add(min(lingerWithin, s.server.app.config.HandshakeTimeout)))
 	if err == nil {
 		_, err = s.TCPConn.Write(answer)
 	}
@@ -181,4 +194,13 @@ func (s *socket) refuse(reason monitor.Reason, answer []byte) error {
 		s.server.app.log.Debug("a refused peer has left early, or stayed", "reason", reason.String(), "err", err)
 	}
 	return io.EOF
+}
+
+// turnAway refuses a connection without waiting for anything. The kernel takes so few bytes at once.
+func (s *socket) turnAway() {
+	s.server.app.stats.Refused(monitor.SessionsFull).Add(1)
+	_, err := s.TCPConn.Write(full)
+	if err = errors.Join(err, s.Close()); err != nil {
+		s.server.app.log.Debug("a refused peer has left early", "err", err)
+	}
 }

@@ -14,6 +14,8 @@ const (
 	// A message is read into a buffer of this size, which is lent for as long as it is served; longer
 	// messages outgrow it.
 	lentBytes = 4096
+	// The budget is in bytes of frames; this bounds what many small messages cost besides.
+	tunedWaiting = 1 << 14
 )
 
 var (
@@ -33,6 +35,7 @@ func tuned() profile {
 		},
 		keepAlive:  -1, // idle pings find out who has gone, without the kernel's timers
 		serve:      func(c *conn) { go c.run() },
+		maxWaiting: tunedWaiting,
 		newOutbox:  func(c *conn) outbox { return &lentOutbox{conn: c} },
 		walkPings:  true,
 		takeBuffer: func() []byte { return messageBuffers.Get().(*[lentBytes]byte)[:0] },
@@ -63,11 +66,26 @@ func (o *lentOutbox) add(m *message) verdict {
 	switch {
 	case o.closed:
 		return tooLate
-	case len(o.queue) > 0 && o.bytes-o.queue[0].bytes+m.bytes > o.conn.shard.server.app.config.OutboundBudgetBytes:
+	case o.conn.overBudget(o.waiting(m)):
 		return over
 	}
 	o.enqueue(m)
 	return taken
+}
+
+// crowded is outbox's.
+func (o *lentOutbox) crowded(m *message) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.closed && o.conn.crowded(o.waiting(m))
+}
+
+// waiting is what would wait if m were added.
+func (o *lentOutbox) waiting(m *message) waiting {
+	if len(o.queue) == 0 {
+		return waiting{}
+	}
+	return waiting{messages: len(o.queue), bytes: o.bytes - o.queue[0].bytes + m.bytes}
 }
 
 func (o *lentOutbox) enqueue(m *message) {

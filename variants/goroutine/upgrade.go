@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/gorilla/websocket"
 
@@ -54,12 +54,13 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, monitor.Leaving, leavingText)
 		return
 	}
-	ws, err := s.profile.upgrader.Upgrade(hijacker{w, sock}, r, nil)
+	h := &hijacker{ResponseWriter: w, socket: sock}
+	ws, err := s.profile.upgrader.Upgrade(h, r, nil)
 	if err != nil {
 		s.failedUpgrade(sock, err)
 		return
 	}
-	s.profile.serve(newConn(s, ws, sock.TCPConn, r.URL.Path == web.PathEcho))
+	s.profile.serve(newConn(s, ws, h.wire, r.URL.Path == web.PathEcho))
 }
 
 // failedUpgrade leaves nothing behind. gorilla has answered the peer, or ended its connection.
@@ -73,16 +74,17 @@ func (s *server) failedUpgrade(sock *socket, err error) {
 	s.guests.leave()
 }
 
-// hijacker is the ResponseWriter that gorilla gets. It hands out the bare TCP connection, so that the
-// socket, and net/http's part with it, can be forgotten.
+// hijacker is the ResponseWriter that gorilla gets. It hands out a wire in the place of the socket, so
+// that the socket, and net/http's part with it, can be forgotten.
 type hijacker struct {
 	http.ResponseWriter
 	socket *socket
+	wire   *wire // after Hijack
 }
 
 // Hijack is http.Hijacker's. gorilla gives up a client whose first frame came with its request, so
 // those bytes are put back into the connection.
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, fmt.Errorf("goroutine: hijack: %w", err)
@@ -92,28 +94,8 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("goroutine: read ahead by net/http: %w", err), tcp.Close())
 	}
-	if len(early) == 0 {
-		return tcp, rw, nil
-	}
-	again := &replayed{TCPConn: tcp, pending: bytes.Clone(early)}
-	rw.Reader.Reset(again)
-	return again, rw, nil
-}
-
-// replayed is a connection whose first bytes have been read already.
-type replayed struct {
-	*net.TCPConn
-	pending []byte
-}
-
-// Read is net.Conn's.
-func (r *replayed) Read(p []byte) (int, error) {
-	if len(r.pending) == 0 {
-		return r.TCPConn.Read(p)
-	}
-	n := copy(p, r.pending)
-	if r.pending = r.pending[n:]; len(r.pending) == 0 {
-		r.pending = nil // so that the bytes can go
-	}
-	return n, nil
+	limit := int64(h.socket.server.app.config.MaxMessageBytes)
+	h.wire = &wire{TCPConn: tcp, early: slices.Clone(early), frames: frameCheck{limit: limit}}
+	rw.Reader.Reset(h.wire)
+	return h.wire, rw, nil
 }
