@@ -161,7 +161,7 @@ func TestUsageErrors(t *testing.T) {
 		{"push --rate=0", "--rate must be above 0"},
 		{"push --rate=NaN", "--rate must be above 0"},
 		{"push --duration=0s", "--duration must be above zero"},
-		{"push --rate=1000000 --duration=10h", "more than 100000000 records"},
+		{"push --rate=1000000 --duration=10h", "more than 100000000 events"},
 		{"nonsense", "nonsense"},
 		{"idle --nonsense", "nonsense"},
 	} {

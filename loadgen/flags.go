@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -18,51 +19,84 @@ or connections were lost); 3 the server was wrong (lost, duplicated, changed or 
 Examples:
   loadgen idle --connections 19500 --hold 1m
   loadgen push --connections 5000 --rate 500 --duration 30s --kafka 127.0.0.1:9092
-  loadgen push --connections 1000 --receivers 100 --json > result.json`
+  loadgen broadcast --connections 1000 --json > result.json
+  loadgen request --echo --url ws://127.0.0.1:8080/echo --rate 2000
+  loadgen --plan plan.yaml`
 
 // targetFlags say what to connect to, and how. All static.
 type targetFlags struct {
 	URL                string        `default:"ws://127.0.0.1:8080/ws" help:"Server to load (ws only)."`
-	Connections        int           `default:"1000" help:"Connections to hold."`
-	Receivers          int           `default:"1" help:"Connections that share one rule, and so get the same records."`
+	Connections        int           `default:"1000" help:"Connections to hold, in all processes together."`
 	Sources            string        `default:"auto" help:"Addresses to connect from: a comma-separated list, a CIDR such as 127.0.1.0/28, or auto: as many of 127.0.0.2, 127.0.0.3 ... as a loopback target needs, else the kernel's choice."`
-	ConnectConcurrency int           `default:"128" help:"Connections under way at any time while connecting."`
+	ConnectConcurrency int           `default:"128" help:"Connections under way at any time while connecting (each process)."`
 	ConnectTimeout     time.Duration `default:"10s" help:"Time for a connection to be up and answering; also for an answer to a later ping."`
 	Seed               uint64        `default:"1" help:"Of texts, of the order of groups, and of frame masks."`
+	Processes          processCount  `default:"1" help:"Copies of this program that share the work, or auto: as many as the limit of open files makes necessary."`
+	Part               part          `hidden:"" default:"0/1" help:"Which of the copies this is."`
+}
+
+// groupFlags say who listens for the same records.
+type groupFlags struct {
+	Receivers int `default:"${receivers}" help:"Connections that share one rule, and so get the same records."`
+}
+
+// echoFlags say what the server speaks.
+type echoFlags struct {
+	Echo bool `help:"The server returns every message as it came; nothing of the chat protocol is used."`
 }
 
 // outputFlags say who reads the result.
 type outputFlags struct {
-	JSON    bool `name:"json" help:"Print the result as one line of JSON."`
-	Control bool `help:"Be driven by another program: print events as JSON lines, wait for a line \"go\" on stdin when all connections are up, leave when stdin ends."`
-	Quiet   bool `help:"No progress on stderr."`
+	JSON    bool   `name:"json" help:"Print the result as one line of JSON."`
+	Control bool   `help:"Be driven by another program: print events as JSON lines, wait for a line \"go\" on stdin when all connections are up, leave when stdin ends."`
+	Quiet   bool   `help:"No progress on stderr."`
+	Raw     string `placeholder:"FILE" help:"Write every sample to a CSV file: intended, sent, received (FILE.0, FILE.1 ... with more processes)."`
+	HGRM    string `name:"hgrm" placeholder:"DIR" help:"Write each histogram to DIR in HdrHistogram's .hgrm form."`
 }
 
-// feedFlags say what to produce.
-type feedFlags struct {
-	Kafka    []string      `default:"127.0.0.1:9092" help:"Kafka brokers, comma-separated."`
-	Topic    string        `default:"chat" help:"Topic to produce to."`
-	Rate     float64       `default:"200" help:"Records per second."`
+// paceFlags say how much, and for how long.
+type paceFlags struct {
+	Rate     float64       `default:"${rate}" help:"Events (records, requests) per second."`
 	Duration time.Duration `default:"10s" help:"Time that is measured."`
-	Warmup   time.Duration `default:"2s" help:"Time before that, whose records are checked but not measured."`
-	Settle   time.Duration `default:"10s" help:"Silence after which a missing delivery is given up as lost."`
+	Warmup   time.Duration `default:"2s" help:"Time before that, whose events are checked but not measured."`
+	Settle   time.Duration `default:"10s" help:"Silence after which what is missing is given up as lost."`
+}
+
+// feedFlags say where records go.
+type feedFlags struct {
+	Kafka     []string `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers, comma-separated (${default})."`
+	Topic     string   `default:"chat" help:"Topic to produce to."`
+	TextBytes int      `default:"0" help:"Least length of a record's text; 0: as people write."`
 }
 
 func (f targetFlags) validate() error {
 	switch {
 	case f.Connections < 1:
 		return errors.New("--connections must be at least 1")
-	case f.Receivers < 1:
-		return errors.New("--receivers must be at least 1")
 	case f.ConnectConcurrency < 1:
 		return errors.New("--connect-concurrency must be at least 1")
 	case f.ConnectTimeout <= 0:
 		return errors.New("--connect-timeout must be above zero")
+	case int(f.Processes) > f.Connections:
+		return errors.New("--processes must not be more than --connections")
 	}
 	return nil
 }
 
-func (f feedFlags) validate() error {
+func (f groupFlags) validate() error {
+	if f.Receivers < 1 {
+		return errors.New("--receivers must be at least 1")
+	}
+	return nil
+}
+
+const (
+	maxRate      = 1_000_000
+	maxEvents    = 100_000_000 // some 5 GB of accounts
+	maxTextBytes = 900_000     // brokers refuse a megabyte
+)
+
+func (f paceFlags) validate() error {
 	switch {
 	case !(f.Rate > 0 && f.Rate <= maxRate):
 		return fmt.Errorf("--rate must be above 0 and at most %d", maxRate)
@@ -72,15 +106,31 @@ func (f feedFlags) validate() error {
 		return errors.New("--warmup must not be negative")
 	case f.Settle <= 0:
 		return errors.New("--settle must be above zero")
-	case f.Rate*(f.Duration+f.Warmup).Seconds() > maxRecords:
-		return fmt.Errorf("more than %d records: lower --rate or --duration", maxRecords)
-	case len(f.Kafka) == 0 || f.Topic == "":
-		return errors.New("--kafka and --topic must not be empty")
+	case f.Rate*(f.Duration+f.Warmup).Seconds() > maxEvents:
+		return fmt.Errorf("more than %d events: lower --rate or --duration", maxEvents)
 	}
 	return nil
 }
 
-const (
-	maxRate    = 1_000_000
-	maxRecords = 100_000_000 // some 5 GB of accounts
-)
+func (f feedFlags) validate() error {
+	switch {
+	case len(f.Kafka) == 0 || f.Topic == "":
+		return errors.New("--kafka and --topic must not be empty")
+	case f.TextBytes < 0 || f.TextBytes > maxTextBytes:
+		return fmt.Errorf("--text-bytes must be between 0 and %d", maxTextBytes)
+	}
+	return nil
+}
+
+func (f outputFlags) validate() error {
+	if f.Control && f.JSON {
+		return errors.New("--control prints JSON already: leave out --json")
+	}
+	if f.HGRM == "" {
+		return nil
+	}
+	if info, err := os.Stat(f.HGRM); err != nil || !info.IsDir() {
+		return fmt.Errorf("--hgrm %s: no such directory: make it first", f.HGRM)
+	}
+	return nil
+}

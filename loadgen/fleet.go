@@ -1,22 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"chatmonitor/loadgen/client"
 	"chatmonitor/loadgen/pace"
 	"chatmonitor/loadgen/protocol"
 )
 
-// phase is how far the chat protocol has come on a connection.
+// phase is how far the protocol has come on a connection.
 type phase uint8
 
 const (
@@ -28,12 +24,20 @@ const (
 	checking // until a later ping is answered
 )
 
-const (
-	listenID    = 1
-	firstPingID = 2
-)
+// listener is what a load wants to hear, always on the loop's goroutine. Any field may be nil.
+type listener struct {
+	push    func(conn int, text []byte, nowNs int64)
+	opened  func(conn int, dialledNs, nowNs int64)
+	ready   func(conn int, nowNs int64)
+	gone    func(conn int, reason error)                    // did not come up, or dropped
+	pong    func(conn int, m protocol.Message, nowNs int64) // to a ping of the load's own
+	echo    func(conn int, text []byte, nowNs int64)        // to a message of the load's own
+	excused func(conn int) bool                             // may be closed by the server
 
-// fleet is the connections of this process, and the chat protocol's state on each.
+	receiveBytes func(conn int) int // size of the receive buffer; 0 is the kernel's choice
+}
+
+// fleet is the connections of this process, and the protocol's state on each.
 //
 // Work that concerns every connection (connecting, checking) is a round: it goes through the connections in
 // order with a bounded number under way.
@@ -41,8 +45,9 @@ type fleet struct {
 	// static
 	loop        *client.Loop
 	flags       targetFlags
-	firstGroup  int
-	onPush      func(conn int, text []byte, nowNs int64)
+	share       share
+	echoes      bool
+	heard       listener
 	faults      *faults
 	stop        context.CancelFunc
 	loopFailure chan error
@@ -60,9 +65,10 @@ type fleet struct {
 	lost atomic.Int64 // failed or dropped
 }
 
-// round is one pass over all connections.
+// round is one pass over connections 0 to end-1.
 type round struct {
 	begin     func(i int) // must lead to one call of finish, then or later
+	end       int
 	next      int
 	working   int
 	advancing bool
@@ -70,22 +76,25 @@ type round struct {
 }
 
 // newFleet starts the loop; close ends it.
-func newFleet(ctx context.Context, flags targetFlags, found *faults, onPush func(conn int, text []byte, nowNs int64)) (*fleet, error) {
-	if err := raiseDescriptorLimit(flags.Connections); err != nil {
+func newFleet(ctx context.Context, flags targetFlags, held share, echoes bool, heard listener, found *faults) (*fleet, error) {
+	if err := checkDescriptors(held.connections()); err != nil {
 		return nil, err
 	}
-	config, err := flags.clientConfig(ctx)
+	config, err := flags.clientConfig(ctx, held)
 	if err != nil {
 		return nil, err
 	}
+	config.ReceiveBytes = heard.receiveBytes
 	f := &fleet{
 		flags:       flags,
-		onPush:      onPush,
+		share:       held,
+		echoes:      echoes,
+		heard:       heard,
 		faults:      found,
 		loopFailure: make(chan error, 1),
-		phases:      make([]phase, flags.Connections),
+		phases:      make([]phase, held.connections()),
 		pingID:      firstPingID,
-		tally:       connections{Asked: flags.Connections, Errors: map[string]int{}},
+		tally:       connections{Asked: held.members, Errors: map[string]int{}},
 	}
 	if f.loop, err = client.New(config, f); err != nil {
 		return nil, err
@@ -105,20 +114,23 @@ func (f *fleet) close() error {
 	return nil
 }
 
-// connect brings all connections up: upgrade, rule, one ping answered. Those that fail are counted.
+// connect brings all members up: upgrade, rule, one ping answered. Those that fail are counted.
 func (f *fleet) connect(ctx context.Context) error {
 	startNs := pace.Now()
-	if err := f.runRound(ctx, f.beginDial); err != nil {
+	if err := f.runRound(ctx, f.share.members, f.dial); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	return f.ask(ctx, func() error {
-		f.tally.ConnectSeconds = time.Duration(pace.Now() - startNs).Seconds()
-		f.tally.Held = int(f.up.Load())
-		if f.tally.Held == 0 {
-			return fmt.Errorf("none of %d connections to %s came up: %s", f.flags.Connections, f.flags.URL, commonest(f.tally.Errors))
-		}
-		return nil
-	})
+	return f.ask(ctx, func() error { return f.countHeld(startNs) })
+}
+
+// countHeld ends the time in which connections come up.
+func (f *fleet) countHeld(startNs int64) error {
+	f.tally.ConnectSeconds = time.Duration(pace.Now() - startNs).Seconds()
+	f.tally.Held = int(f.up.Load())
+	if f.tally.Held == 0 {
+		return fmt.Errorf("none of %d connections to %s came up: %s", f.share.members, f.flags.URL, commonest(f.tally.Errors))
+	}
+	return nil
 }
 
 // check pings every connection. Answers keep the order of what was sent, so when the round ends everything that the
@@ -127,11 +139,13 @@ func (f *fleet) check(ctx context.Context) error {
 	if err := f.ask(ctx, func() error { f.pingID++; return nil }); err != nil {
 		return err
 	}
-	if err := f.runRound(ctx, f.beginCheck); err != nil {
+	if err := f.runRound(ctx, f.share.connections(), f.beginCheck); err != nil {
 		return fmt.Errorf("check connections: %w", err)
 	}
 	return nil
 }
+
+var errLoopEnded = errors.New("the connection loop has ended")
 
 // ask runs a question on the loop's goroutine and waits for the answer.
 func (f *fleet) ask(ctx context.Context, question func() error) error {
@@ -143,12 +157,12 @@ func (f *fleet) ask(ctx context.Context, question func() error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-f.loop.Done():
-		return errors.New("the connection loop has ended")
+		return errLoopEnded
 	}
 }
 
-func (f *fleet) runRound(ctx context.Context, begin func(i int)) error {
-	r := &round{begin: begin, done: make(chan struct{})}
+func (f *fleet) runRound(ctx context.Context, end int, begin func(i int)) error {
+	r := &round{begin: begin, end: end, done: make(chan struct{})}
 	f.loop.Do(func() {
 		f.round = r
 		f.advance()
@@ -159,7 +173,7 @@ func (f *fleet) runRound(ctx context.Context, begin func(i int)) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-f.loop.Done():
-		return errors.New("the connection loop has ended")
+		return errLoopEnded
 	}
 }
 
@@ -171,24 +185,29 @@ func (f *fleet) advance() {
 		return
 	}
 	r.advancing = true
-	for r.working < f.flags.ConnectConcurrency && r.next < len(f.phases) {
+	for r.working < f.flags.ConnectConcurrency && r.next < r.end {
 		r.next++
 		r.working++
 		r.begin(r.next - 1)
 	}
 	r.advancing = false
-	if r.working == 0 && r.next == len(f.phases) {
+	if r.working == 0 && r.next == r.end {
 		f.round = nil
 		close(r.done)
 	}
 }
 
+// finish ends one connection's work in a round. Outside of rounds, a load dials for itself.
 func (f *fleet) finish() {
+	if f.round == nil {
+		return
+	}
 	f.round.working--
 	f.advance()
 }
 
-func (f *fleet) beginDial(i int) {
+// dial brings one connection up, on the loop's goroutine.
+func (f *fleet) dial(i int) {
 	f.phases[i] = dialling
 	if err := f.loop.Dial(i); err != nil {
 		f.Closed(i, err)
@@ -205,31 +224,13 @@ func (f *fleet) beginCheck(i int) {
 	f.sendPing(i)
 }
 
-// Opened implements client.Handler.
-func (f *fleet) Opened(i int, _, _ int64) {
-	f.phases[i] = listening
-	f.scratch = protocol.AppendListen(f.scratch[:0], listenID, f.group(i))
-	f.send(i)
-}
-
-// group gives the group of a connection, among those of all processes.
-func (f *fleet) group(i int) int { return f.firstGroup + i/f.flags.Receivers }
-
-func (f *fleet) sendPing(i int) {
-	var params [40]byte
-	f.scratch = protocol.AppendPing(f.scratch[:0], f.pingID, pingParams(params[:0], i))
-	f.send(i)
-}
-
-func pingParams(b []byte, i int) []byte {
-	b = append(b, `{"connection":`...)
-	return append(strconv.AppendInt(b, int64(i), 10), '}')
-}
-
-func (f *fleet) send(i int) {
-	if err := f.loop.Send(i, f.scratch); err != nil {
-		f.giveUp(i, err)
+// drop ends a connection on purpose, on the loop's goroutine and outside of rounds.
+func (f *fleet) drop(i int) error {
+	if f.phases[i] == ready {
+		f.up.Add(-1)
 	}
+	f.phases[i] = absent
+	return f.loop.Close(i)
 }
 
 // giveUp ends a connection that is of no use.
@@ -244,98 +245,38 @@ func (f *fleet) giveUp(i int, reason error) {
 func (f *fleet) Closed(i int, reason error) {
 	was := f.phases[i]
 	f.phases[i] = absent
-	f.count(reason)
-	f.lost.Add(1)
-	if was == ready || was == checking {
-		f.tally.Dropped++
-		f.up.Add(-1)
-	} else {
-		f.tally.Failed++
-	}
-	var violation client.ProtocolError
-	if errors.As(reason, &violation) {
-		f.faults.add(violation.Error())
+	f.blame(i, was, reason)
+	if f.heard.gone != nil {
+		f.heard.gone(i, reason)
 	}
 	if was != ready {
 		f.finish()
 	}
 }
 
-func (f *fleet) count(reason error) { countText(f.tally.Errors, reason.Error()) }
-
-// Received implements client.Handler.
-func (f *fleet) Received(i int, isText bool, payload []byte, nowNs int64) {
-	switch {
-	case !isText:
-		f.faults.add("a binary message, where the protocol has text only")
-	case protocol.IsPush(payload):
-		f.onPush(i, payload, nowNs)
-	default:
-		f.receiveOther(i, payload, nowNs)
+// blame counts a loss. That of a passer-by, or of one that is excused, is its load's to count.
+func (f *fleet) blame(i int, was phase, reason error) {
+	var violation client.ProtocolError
+	if errors.As(reason, &violation) {
+		f.faults.add(violation.Error())
 	}
-}
-
-func (f *fleet) receiveOther(i int, payload []byte, nowNs int64) {
-	m, err := f.reader.Message(payload)
-	switch {
-	case err != nil:
-		f.faults.add("a message that is not the protocol's JSON")
-	case m.Path == protocol.PathChat:
-		f.onPush(i, payload, nowNs)
-	case m.Path == protocol.PathNotice:
-		// may come at any time, and asks for nothing
-	case m.Path == protocol.PathListen && f.phases[i] == listening:
-		f.receiveListen(i, m)
-	case m.Path == protocol.PathPing && (f.phases[i] == pinging || f.phases[i] == checking):
-		f.receivePong(i, m)
-	default:
-		f.faults.add("an answer that nobody asked for")
+	wasUp := was == ready || was == checking
+	if wasUp {
+		f.up.Add(-1)
 	}
-}
-
-func (f *fleet) receiveListen(i int, m protocol.Message) {
-	switch {
-	case m.Error != nil:
-		f.giveUp(i, fmt.Errorf("rule refused: %s", f.reader.ErrorCode(m.Error)))
-	case !isNumber(m.ID, listenID) || !f.reader.HasRuleID(m.Result):
-		f.faults.add("a wrong answer to /listen")
-		f.giveUp(i, errors.New("wrong answer to /listen"))
-	default:
-		f.phases[i] = pinging
-		f.sendPing(i)
-	}
-}
-
-func (f *fleet) receivePong(i int, m protocol.Message) {
-	if m.Error != nil {
-		f.giveUp(i, fmt.Errorf("ping refused: %s", f.reader.ErrorCode(m.Error)))
+	if i >= f.share.members || f.heard.excused != nil && f.heard.excused(i) {
 		return
 	}
-	var params [40]byte
-	echo, err := f.reader.Pong(m.Result)
-	if err != nil || !isNumber(m.ID, f.pingID) || !sameJSON(echo, pingParams(params[:0], i)) {
-		f.faults.add("a wrong answer to /ping")
-		f.giveUp(i, errors.New("wrong answer to /ping"))
-		return
+	countText(f.tally.Errors, reason.Error())
+	f.lost.Add(1)
+	if wasUp {
+		f.tally.Dropped++
+	} else {
+		f.tally.Failed++
 	}
-	if f.phases[i] == pinging {
-		f.up.Add(1)
-	}
-	f.phases[i] = ready
-	f.loop.Deadline(i, client.NoDeadline)
-	f.finish()
 }
 
-func isNumber(text []byte, want int) bool {
-	var digits [20]byte
-	return bytes.Equal(text, strconv.AppendInt(digits[:0], int64(want), 10))
-}
-
-// sameJSON compares texts of which want has no spaces.
-func sameJSON(text, want []byte) bool {
-	if bytes.Equal(text, want) {
-		return true
-	}
-	compact := jsontext.Value(bytes.Clone(text))
-	return compact.Compact() == nil && bytes.Equal(compact, want)
+// counts tells how many connections are up.
+func (f *fleet) counts(doing string) counts {
+	return counts{Doing: doing, Up: f.up.Load(), Asked: int64(f.share.connections()), Lost: f.lost.Load()}
 }

@@ -3,51 +3,56 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
 // idleCommand holds connections that do nothing.
 type idleCommand struct {
 	targetFlags
+	groupFlags
+	echoFlags
 	outputFlags
 	Hold time.Duration `default:"10s" help:"Time to hold the connections; not used with --control."`
 }
-
-func (c *idleCommand) report() outputFlags { return c.outputFlags }
 
 func (c *idleCommand) validate() error {
 	if c.Hold < 0 {
 		return errors.New("--hold must not be negative")
 	}
-	return c.targetFlags.validate()
+	return errors.Join(c.targetFlags.validate(), c.groupFlags.validate(), c.outputFlags.validate())
 }
 
-func (c *idleCommand) run(ctx context.Context, p *program) (*outcome, error) {
-	ignorePushes := func(int, []byte, int64) {} // other producers may be at work
-	return hold(ctx, p, holding{scenario: "idle", target: c.targetFlags, output: c.outputFlags, onPush: ignorePushes, load: c.load})
+func (c *idleCommand) run(ctx context.Context, p *program, args []string) (int, error) {
+	hold := c.Hold
+	if c.Control {
+		hold = 0 // the master says when
+	}
+	return scenario{
+		name: "idle", target: c.targetFlags, output: c.outputFlags, receivers: c.Receivers, echoes: c.Echo,
+		newLoad: func(context.Context, *program, share) (load, error) { return &idleLoad{hold: hold}, nil },
+	}.run(ctx, p, args)
 }
 
-func (c *idleCommand) load(ctx context.Context, s *session) error {
-	if !c.Control {
-		s.progress.now(func(since time.Duration) string {
-			return fmt.Sprintf("idle: holding %d connections, %d dropped, %.0f s left",
-				s.fleet.up.Load(), s.fleet.lost.Load(), max(0, c.Hold-since).Seconds())
-		})
-		if err := sleep(ctx, c.Hold); err != nil {
-			return err
-		}
+// idleLoad does nothing for a while. Other producers may be at work: it hears no pushes.
+type idleLoad struct{ hold time.Duration }
+
+func (l *idleLoad) hears() listener { return listener{} }
+
+func (l *idleLoad) run(ctx context.Context, s *session) error {
+	s.progress.now(func() counts {
+		c := s.fleet.counts("idle")
+		c.Seconds = int64(l.hold.Seconds())
+		return c
+	})
+	if _, err := s.open(ctx); err != nil {
+		return err
+	}
+	if err := sleep(ctx, l.hold); err != nil {
+		return err
 	}
 	return s.fleet.check(ctx)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+func (l *idleLoad) conclude(*outcome) error { return nil }
+
+func (l *idleLoad) close() error { return nil }

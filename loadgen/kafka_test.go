@@ -22,7 +22,7 @@ func startKafka(t *testing.T) []string {
 }
 
 func testFeed(brokers []string) feedFlags {
-	return feedFlags{Kafka: brokers, Topic: "chat", Rate: 1, Duration: time.Second, Settle: 5 * time.Second}
+	return feedFlags{Kafka: brokers, Topic: "chat"}
 }
 
 // TestKafkaKeepsOrderAndTellsPlaces: what is produced is what Kafka has, where the acknowledgement says.

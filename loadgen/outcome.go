@@ -1,23 +1,25 @@
 package main
 
 import (
-	"fmt"
+	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
+	"chatmonitor/loadgen/pace"
 	"chatmonitor/loadgen/sample"
 )
 
 // maxTexts bounds how many different errors are told apart.
 const maxTexts = 32
 
-func countText(counts map[string]int, text string) {
+func countText(counts map[string]int, text string) { addText(counts, text, 1) }
+
+func addText(counts map[string]int, text string, n int) {
 	if _, known := counts[text]; !known && len(counts) >= maxTexts {
 		text = "other"
 	}
-	counts[text]++
+	counts[text] += n
 }
 
 // commonest gives the text that was counted most often.
@@ -45,7 +47,7 @@ func (f *faults) add(text string) {
 	countText(f.counts, text)
 }
 
-// connections is the account of connections.
+// connections is the account of the connections that are to be held.
 type connections struct {
 	Asked          int            `json:"asked"`
 	Held           int            `json:"held"`
@@ -53,6 +55,25 @@ type connections struct {
 	Dropped        int            `json:"dropped"`
 	ConnectSeconds float64        `json:"connect_seconds"`
 	Errors         map[string]int `json:"errors"`
+}
+
+func (c *connections) merge(from connections) {
+	c.Asked += from.Asked
+	c.Held += from.Held
+	c.Failed += from.Failed
+	c.Dropped += from.Dropped
+	c.ConnectSeconds = max(c.ConnectSeconds, from.ConnectSeconds)
+	c.Errors = mergeTexts(c.Errors, from.Errors)
+}
+
+func mergeTexts(into, from map[string]int) map[string]int {
+	if into == nil {
+		into = map[string]int{}
+	}
+	for text, n := range from {
+		addText(into, text, n)
+	}
+	return into
 }
 
 // records is the account of records and of the deliveries that they cause.
@@ -68,152 +89,182 @@ type records struct {
 	Reordered          int `json:"reordered"`
 }
 
-// rate is the pace that was asked for and the one that was kept.
-type rate struct {
-	AskedPerSecond    float64 `json:"asked_per_second"`
-	AchievedPerSecond float64 `json:"achieved_per_second"`
+func (r *records) merge(from records) {
+	r.Asked += from.Asked
+	r.Produced += from.Produced
+	r.Acknowledged += from.Acknowledged
+	r.DeliveriesExpected += from.DeliveriesExpected
+	r.Deliveries += from.Deliveries
+	r.Lost += from.Lost
+	r.Duplicated += from.Duplicated
+	r.Wrong += from.Wrong
+	r.Reordered += from.Reordered
 }
 
-// usage is what this process took.
+// requests is the account of requests and their answers.
+type requests struct {
+	Asked      int `json:"asked"`
+	Sent       int `json:"sent"`
+	Answered   int `json:"answered"`
+	Lost       int `json:"lost"`
+	Duplicated int `json:"duplicated"`
+	Wrong      int `json:"wrong"`
+}
+
+func (r *requests) merge(from requests) {
+	r.Asked += from.Asked
+	r.Sent += from.Sent
+	r.Answered += from.Answered
+	r.Lost += from.Lost
+	r.Duplicated += from.Duplicated
+	r.Wrong += from.Wrong
+}
+
+// churn is the account of connections that come and go.
+type churn struct {
+	Asked     int `json:"asked"`     // connects that were due
+	Connected int `json:"connected"` // that came up in time
+	Failed    int `json:"failed"`    // that failed, or were not up when their time was over
+	Dropped   int `json:"dropped"`   // by us
+	Lost      int `json:"lost"`      // by the server
+}
+
+func (c *churn) merge(from churn) {
+	c.Asked += from.Asked
+	c.Connected += from.Connected
+	c.Failed += from.Failed
+	c.Dropped += from.Dropped
+	c.Lost += from.Lost
+}
+
+// slowReaders is the account of connections that stopped reading.
+type slowReaders struct {
+	Paused         int            `json:"paused"`
+	ClosedByServer int            `json:"closed_by_server"`
+	Closes         map[string]int `json:"closes"`
+}
+
+func (s *slowReaders) merge(from slowReaders) {
+	s.Paused += from.Paused
+	s.ClosedByServer += from.ClosedByServer
+	s.Closes = mergeTexts(s.Closes, from.Closes)
+}
+
+// paced is the measured part of a stream: what was sent, from when to when.
+type paced struct {
+	PerSecond float64 `json:"per_second"`
+	Events    int     `json:"events"`
+	FromNs    int64   `json:"from_ns"`
+	ToNs      int64   `json:"to_ns"`
+}
+
+func (p *paced) merge(from paced) {
+	p.Events += from.Events
+	p.FromNs = min(p.FromNs, from.FromNs)
+	p.ToNs = max(p.ToNs, from.ToNs)
+}
+
+// usage is what loadgen itself took, all processes together.
 type usage struct {
 	RSSBytes           int64   `json:"rss_bytes"`
 	BytesPerConnection int64   `json:"bytes_per_connection"`
 	CPUSeconds         float64 `json:"cpu_seconds"`
 	Goroutines         int     `json:"goroutines"`
+	RealtimePacing     bool    `json:"realtime_pacing"` // sent by a realtime thread
+}
+
+// merge takes the larger of bytes per connection: the processes are alike.
+func (u *usage) merge(from usage) {
+	u.RSSBytes += from.RSSBytes
+	u.BytesPerConnection = max(u.BytesPerConnection, from.BytesPerConnection)
+	u.CPUSeconds += from.CPUSeconds
+	u.Goroutines += from.Goroutines
+	u.RealtimePacing = u.RealtimePacing && from.RealtimePacing
 }
 
 // Names of the histograms.
 const (
-	response = "response" // due to received
-	service  = "service"  // sent to received
-	lag      = "lag"      // due to sent
+	response      = "response"       // due to received
+	service       = "service"        // sent to received
+	lag           = "lag"            // due to sent
+	prepared      = "prepared"       // a connect, due to rule set and ping answered
+	firstReceiver = "first_receiver" // a record, due to the first connection that has it
+	lastReceiver  = "last_receiver"  // a record, due to the last
+	churned       = "connect"        // a connect during churn, due to rule set and ping answered
 )
 
-// outcome is everything that was measured and counted, before it is summed up.
+// spread is a stream's spans and what is needed to turn them into histograms.
+type spread struct {
+	Spans     *sample.Spans `json:"spans"`
+	StartNs   int64         `json:"start_ns"`
+	PerSecond float64       `json:"per_second"`
+	Warmup    int           `json:"warmup"`
+}
+
+// outcome is everything that was measured and counted, before it is summed up. Outcomes of processes merge.
 type outcome struct {
-	scenario    string
-	url         string
-	connections connections
-	records     *records
-	rate        *rate
-	histograms  map[string]*sample.Histogram
-	faults      map[string]int
-	troubles    []string // of the tool or the machine
-	self        usage
+	Scenario    string                       `json:"scenario"`
+	URL         string                       `json:"url"`
+	Processes   int                          `json:"processes"`
+	Connections connections                  `json:"connections"`
+	Records     *records                     `json:"records,omitempty"`
+	Requests    *requests                    `json:"requests,omitempty"`
+	Churn       *churn                       `json:"churn,omitempty"`
+	Slow        *slowReaders                 `json:"slow,omitempty"`
+	Paced       *paced                       `json:"paced,omitempty"`
+	Histograms  map[string]*sample.Histogram `json:"histograms,omitempty"`
+	Spread      *spread                      `json:"spread,omitempty"`
+	Series      map[int64][]byte             `json:"series,omitempty"` // packed histograms of response, by second
+	Faults      map[string]int               `json:"faults,omitempty"` // of the server
+	Troubles    map[string]int               `json:"troubles,omitempty"`
+	Self        usage                        `json:"self"`
 }
 
-const resultSchema = 1
-
-// result is what is printed; its JSON form is the contract with other programs.
-type result struct {
-	Schema         int                       `json:"schema"`
-	Scenario       string                    `json:"scenario"`
-	URL            string                    `json:"url"`
-	Connections    connections               `json:"connections"`
-	Records        *records                  `json:"records,omitempty"`
-	Rate           *rate                     `json:"rate,omitempty"`
-	Latency        map[string]sample.Summary `json:"latency,omitempty"`
-	Self           usage                     `json:"self"`
-	Valid          bool                      `json:"valid"`
-	InvalidBecause []string                  `json:"invalid_because"`
-	WrongBecause   []string                  `json:"wrong_because"`
+// merge adds what another process of the same run found.
+func (o *outcome) merge(from *outcome) error {
+	o.Processes += from.Processes
+	o.Connections.merge(from.Connections)
+	mergeAccount(o.Records, from.Records, (*records).merge)
+	mergeAccount(o.Requests, from.Requests, (*requests).merge)
+	mergeAccount(o.Churn, from.Churn, (*churn).merge)
+	mergeAccount(o.Slow, from.Slow, (*slowReaders).merge)
+	mergeAccount(o.Paced, from.Paced, (*paced).merge)
+	for name, histogram := range from.Histograms {
+		o.Histograms[name].Merge(histogram)
+	}
+	if o.Spread != nil {
+		o.Spread.Spans.Merge(from.Spread.Spans)
+	}
+	o.Faults = mergeTexts(o.Faults, from.Faults)
+	o.Troubles = mergeTexts(o.Troubles, from.Troubles)
+	o.Self.merge(from.Self)
+	return o.mergeSeries(from.Series)
 }
 
-func (o *outcome) result() *result {
-	r := &result{
-		Schema:      resultSchema,
-		Scenario:    o.scenario,
-		URL:         o.url,
-		Connections: o.connections,
-		Records:     o.records,
-		Rate:        o.rate,
-		Self:        o.self,
+// mergeAccount merges what the scenario has; all processes of a run have the same.
+func mergeAccount[T any](into, from *T, merge func(into *T, from T)) {
+	if into != nil {
+		merge(into, *from)
 	}
-	if len(o.histograms) > 0 {
-		r.Latency = map[string]sample.Summary{}
-	}
-	for name, histogram := range o.histograms {
-		r.Latency[name] = histogram.Summary()
-	}
-	r.InvalidBecause = append(o.invalidities(r.Latency), o.troubles...)
-	r.WrongBecause = o.wrongs()
-	r.Valid = len(r.InvalidBecause) == 0
-	return r
 }
 
-const (
-	maxLagShare    = 0.10      // of the response time, both at p99
-	tolerableLagNs = 1_000_000 // below this, lag never counts
-	minRateShare   = 0.995
-)
-
-// invalidities tells why the figures must not be used, if so.
-func (o *outcome) invalidities(latency map[string]sample.Summary) []string {
-	found := []string{}
-	if n := o.connections.Failed; n > 0 {
-		found = append(found, fmt.Sprintf("%d of %d connections did not come up: %s", n, o.connections.Asked, commonest(o.connections.Errors)))
-	}
-	if n := o.connections.Dropped; n > 0 {
-		found = append(found, fmt.Sprintf("%d of %d connections dropped: %s", n, o.connections.Held, commonest(o.connections.Errors)))
-	}
-	if r := o.rate; r != nil && r.AchievedPerSecond < minRateShare*r.AskedPerSecond {
-		found = append(found, fmt.Sprintf("the rate was %.2f/s instead of %.2f/s", r.AchievedPerSecond, r.AskedPerSecond))
-	}
-	if lagP99, responseP99 := latency[lag].P99Ns, latency[response].P99Ns; lagP99 > tolerableLagNs &&
-		float64(lagP99) > maxLagShare*float64(responseP99) {
-		found = append(found, fmt.Sprintf("the sender lagged: %s at p99, with a response time of %s",
-			milliseconds(lagP99), milliseconds(responseP99)))
-	}
-	for _, name := range slices.Sorted(maps.Keys(o.histograms)) {
-		if n := o.histograms[name].Clamped(); n > 0 {
-			found = append(found, fmt.Sprintf("%d values of %s lie outside of what is counted", n, name))
+func (o *outcome) mergeSeries(from map[int64][]byte) error {
+	for number, packed := range from {
+		merged, err := sample.MergePacked(o.Series[number], packed)
+		if err != nil {
+			return err
 		}
-	}
-	return append(found, o.records.invalidities()...)
-}
-
-func (r *records) invalidities() []string {
-	switch {
-	case r == nil:
-		return nil
-	case r.Acknowledged < r.Asked:
-		return []string{fmt.Sprintf("Kafka acknowledged %d of %d records", r.Acknowledged, r.Asked)}
-	case r.DeliveriesExpected == 0:
-		return []string{"no delivery was expected"}
+		o.Series[number] = merged
 	}
 	return nil
 }
 
-// wrongs tells what the server did wrong, if anything.
-func (o *outcome) wrongs() []string {
-	found := []string{}
-	if r := o.records; r != nil {
-		for _, kind := range []struct {
-			count int
-			name  string
-		}{{r.Lost, "lost"}, {r.Duplicated, "duplicated"}, {r.Wrong, "wrong"}, {r.Reordered, "reordered"}} {
-			if kind.count > 0 {
-				found = append(found, fmt.Sprintf("%d of %d deliveries %s", kind.count, r.DeliveriesExpected, kind.name))
-			}
-		}
+// allHistograms gives those that were kept and those that follow from the spans.
+func (o *outcome) allHistograms() iter.Seq2[string, *sample.Histogram] {
+	all := maps.Clone(o.Histograms)
+	if s := o.Spread; s != nil {
+		dueNs := func(n int) int64 { return pace.Due(s.StartNs, n, s.PerSecond) }
+		all[firstReceiver], all[lastReceiver] = s.Spans.Histograms(s.Warmup, dueNs)
 	}
-	for _, text := range slices.Sorted(maps.Keys(o.faults)) {
-		found = append(found, fmt.Sprintf("%s (%d times)", text, o.faults[text]))
-	}
-	return found
-}
-
-func (r *result) exitCode() int {
-	switch {
-	case len(r.WrongBecause) > 0:
-		return exitWrong
-	case !r.Valid:
-		return exitInvalid
-	default:
-		return exitFine
-	}
-}
-
-func milliseconds(ns int64) string {
-	return strings.TrimSuffix(fmt.Sprintf("%.3f", float64(ns)/1e6), ".000") + " ms"
+	return maps.All(all)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,73 +13,146 @@ import (
 
 const progressInterval = time.Second
 
-// progress tells people once a second what goes on: one line that is rewritten on a terminal, else a line each time.
-type progress struct {
-	w         io.Writer
-	rewrites  bool
-	mu        sync.Mutex
-	describe  func() string
-	startedAt time.Time
-	stop      chan struct{}
-	stopped   chan struct{}
+// counts is what can be told of a run under way; those of several processes add up.
+type counts struct {
+	Doing      string `json:"doing"`
+	Up         int64  `json:"up"`
+	Asked      int64  `json:"asked"`
+	Lost       int64  `json:"lost"`
+	Sent       int64  `json:"sent"`
+	ToSend     int64  `json:"to_send"`
+	Received   int64  `json:"received"`
+	LatestP99  int64  `json:"latest_p99_ns"` // of the last full second; the worst process's
+	SecondsAgo int64  `json:"seconds_ago"`   // since this began
+	Seconds    int64  `json:"seconds"`       // that this takes; 0 if unknown
 }
 
-func startProgress(w io.Writer, quiet bool) *progress {
-	p := &progress{w: w, stop: make(chan struct{}), stopped: make(chan struct{})}
+func (c counts) add(d counts) counts {
+	return counts{
+		Doing: d.Doing, Up: c.Up + d.Up, Asked: c.Asked + d.Asked, Lost: c.Lost + d.Lost,
+		Sent: c.Sent + d.Sent, ToSend: c.ToSend + d.ToSend, Received: c.Received + d.Received,
+		LatestP99: max(c.LatestP99, d.LatestP99), SecondsAgo: max(c.SecondsAgo, d.SecondsAgo), Seconds: max(c.Seconds, d.Seconds),
+	}
+}
+
+func (c counts) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d of %d connections up", c.Doing, c.Up, c.Asked)
+	if c.Lost > 0 {
+		fmt.Fprintf(&b, ", %d lost", c.Lost)
+	}
+	if c.ToSend > 0 {
+		fmt.Fprintf(&b, "; %d of %d sent, %d received", c.Sent, c.ToSend, c.Received)
+	}
+	if c.LatestP99 > 0 {
+		fmt.Fprintf(&b, ", p99 %s", milliseconds(c.LatestP99))
+	}
+	if c.Seconds > 0 {
+		fmt.Fprintf(&b, "; %d s of %d s", min(c.SecondsAgo, c.Seconds), c.Seconds)
+	} else {
+		fmt.Fprintf(&b, "; %d s", c.SecondsAgo)
+	}
+	return b.String()
+}
+
+// teller tells somebody about progress.
+type teller interface {
+	tell(c counts)
+	end()
+}
+
+// nobody is told nothing.
+type nobody struct{}
+
+func (nobody) tell(counts) {}
+func (nobody) end()        {}
+
+// people are told in one line that is rewritten on a terminal, else in a line each time. Write errors are nobody's
+// business: a closed stderr is no reason to end a run.
+type people struct {
+	w        io.Writer
+	rewrites bool
+	told     bool
+}
+
+func tellPeople(w io.Writer, quiet bool) teller {
 	if quiet {
-		close(p.stopped)
-		return p
+		return nobody{}
 	}
 	file, isFile := w.(*os.File)
 	isPlain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
-	p.rewrites = isFile && !isPlain && term.IsTerminal(int(file.Fd()))
+	return &people{w: w, rewrites: isFile && !isPlain && term.IsTerminal(int(file.Fd()))}
+}
+
+func (p *people) tell(c counts) {
+	p.told = true
+	if p.rewrites {
+		fmt.Fprintf(p.w, "\r%s\x1b[K", c)
+		return
+	}
+	fmt.Fprintln(p.w, c)
+}
+
+func (p *people) end() {
+	if p.told && p.rewrites {
+		fmt.Fprintln(p.w)
+	}
+}
+
+// progress tells once a second what goes on.
+type progress struct {
+	to      teller
+	stop    chan struct{}
+	stopped chan struct{}
+
+	// guarded by mu
+	mu    sync.Mutex
+	look  func() counts
+	since time.Time
+}
+
+// startProgress begins; end it.
+func startProgress(to teller) *progress {
+	p := &progress{to: to, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go p.run()
 	return p
 }
 
-// now sets what is told from here on; since is the time since this call.
-func (p *progress) now(describe func(since time.Duration) string) {
+// now sets what is told from here on.
+func (p *progress) now(look func() counts) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.startedAt = time.Now()
-	p.describe = func() string { return describe(time.Since(p.startedAt)) }
+	p.look, p.since = look, time.Now()
 }
 
 func (p *progress) run() {
 	defer close(p.stopped)
 	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
-	told := false
 	for {
 		select {
 		case <-ticker.C:
-			told = p.tell() || told
+			p.tick()
 		case <-p.stop:
-			if told && p.rewrites {
-				fmt.Fprintln(p.w)
-			}
 			return
 		}
 	}
 }
 
-// tell ignores write errors: a closed stderr is no reason to end a run.
-func (p *progress) tell() bool {
+func (p *progress) tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.describe == nil {
-		return false
+	if p.look == nil {
+		return
 	}
-	if p.rewrites {
-		fmt.Fprintf(p.w, "\r%s\x1b[K", p.describe())
-	} else {
-		fmt.Fprintln(p.w, p.describe())
-	}
-	return true
+	c := p.look()
+	c.SecondsAgo = int64(time.Since(p.since).Seconds())
+	p.to.tell(c)
 }
 
-// end returns when nothing more will be written.
+// end returns when nothing more will be told.
 func (p *progress) end() {
 	close(p.stop)
 	<-p.stopped
+	p.to.end()
 }

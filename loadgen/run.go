@@ -8,7 +8,13 @@
 //	pace            when things are due; waiting for it
 //	client          the connections: one epoll loop, a few bytes each
 //	protocol        the chat protocol, and the records of the load
-//	sample          histograms and the account of deliveries
+//	sample          histograms, series, raw samples and the account of deliveries
+//
+// A scenario is data (type scenario) and a load: what it hears from the connections, and what it does with them.
+//
+//	command line -> scenario -> session: one process      -> outcome -> result
+//	                         -> crew: copies of itself,   -> outcomes, merged
+//	                            each one session
 package main
 
 import (
@@ -18,6 +24,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -31,56 +38,65 @@ const (
 	exitWrong   = 3 // the server gave wrong answers
 )
 
-// program is what a command needs of the world.
+// program is what the tool needs of the world.
 type program struct {
 	stdin        io.Reader
 	stdout       io.Writer
 	stderr       io.Writer
 	openProducer func(ctx context.Context, flags feedFlags) (producer, error)
+	executable   string // a copy of itself, for further processes
 }
 
 type commands struct {
-	Idle idleCommand `cmd:"" help:"Hold connections that do nothing, then check that every one still answers."`
-	Push pushCommand `cmd:"" help:"Produce records to Kafka at a fixed rate and account for every push that they must cause."`
+	Idle      idleCommand      `cmd:"" help:"Hold connections that do nothing, then check that every one still answers."`
+	Connect   connectCommand   `cmd:"" help:"Open connections at a fixed rate, whether or not earlier ones are up."`
+	Request   requestCommand   `cmd:"" help:"Send requests at a fixed rate, spread over the connections."`
+	Push      pushCommand      `cmd:"" help:"Produce records to Kafka at a fixed rate and account for every push that they must cause."`
+	Broadcast broadcastCommand `cmd:"" help:"The same with one group of all: how long until the first and the last connection has a record."`
+	Churn     churnCommand     `cmd:"" help:"The same while other connections come and go at a fixed rate."`
+	Slow      slowCommand      `cmd:"" help:"The same while a share of the connections has stopped reading: what the others notice of it."`
+	Plan      planCommand      `cmd:"" default:"withargs" help:"Run scenarios from a file, one after the other; --plan FILE does the same."`
 }
 
-// command is one scenario; each subcommand is one.
+// command is one subcommand.
 type command interface {
 	validate() error
-	run(ctx context.Context, p *program) (*outcome, error)
-	report() outputFlags
+	run(ctx context.Context, p *program, args []string) (exitCode int, err error)
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, openProducer: openKafka}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, openProducer: openKafka, executable: "/proc/self/exe"}
+	raiseProcessors()
 	return p.run(ctx, args)
 }
 
-func (p *program) run(ctx context.Context, args []string) int {
-	chosen, done, err := p.parse(args)
-	if done {
-		return exitFine
+// raiseProcessors adds a processor, in Go's sense, for each of the two threads that spend their time in system
+// calls (events, pacing). Without, the runtime takes and gives processors all the time: its monitor thread alone
+// then needs a tenth of a core (seen).
+func raiseProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
 	}
-	if err == nil {
-		err = chosen.validate()
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	chosen, err := p.parse(args)
+	if errors.Is(err, errHelped) {
+		return exitFine
 	}
 	if err != nil {
 		return p.fail(err)
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	out, err := chosen.run(ctx, p)
+	code, err := chosen.run(ctx, p, args)
 	if errors.Is(err, errDismissed) {
 		return exitFine
 	}
 	if err != nil {
 		return p.fail(err)
 	}
-	result := out.result()
-	if err := p.print(result, chosen.report()); err != nil {
-		return p.fail(err)
-	}
-	return result.exitCode()
+	return code
 }
 
 func (p *program) fail(err error) int {
@@ -88,32 +104,63 @@ func (p *program) fail(err error) int {
 	return exitFailed
 }
 
-// parse returns done if the arguments asked for help only.
-func (p *program) parse(args []string) (chosen command, done bool, err error) {
-	var all commands
-	parser, err := kong.New(&all,
-		kong.Name("loadgen"),
-		kong.Description(description),
-		kong.Writers(p.stdout, p.stderr),
-		kong.Exit(func(int) { done = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-	)
+// errHelped: the arguments asked for help only, and it was given.
+var errHelped = errors.New("helped")
+
+// parse gives the command that the arguments name, validated.
+func (p *program) parse(args []string) (chosen command, err error) {
+	helped := false
+	parser, err := p.parser(&helped)
 	if err != nil {
-		return nil, false, fmt.Errorf("declare command line: %w", err)
+		return nil, err
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
 	parsed, err := parser.Parse(args)
-	if done {
-		return nil, true, nil
+	if helped {
+		return nil, errHelped
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("%w (see loadgen --help)", err)
+		return nil, fmt.Errorf("%w (see loadgen --help)", err)
 	}
 	chosen, ok := parsed.Selected().Target.Addr().Interface().(command)
 	if !ok {
 		panic("loadgen: a subcommand that is no command: " + parsed.Command())
 	}
-	return chosen, false, nil
+	return chosen, chosen.validate()
+}
+
+func (p *program) parser(helped *bool) (*kong.Kong, error) {
+	parser, err := kong.New(&commands{},
+		kong.Name("loadgen"),
+		kong.Description(description),
+		kong.Vars{"rate": "200", "receivers": "1"}, // some commands set others
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(int) { *helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("declare command line: %w", err)
+	}
+	return parser, nil
+}
+
+// flagsOf gives the names of a scenario's flags, nil if there is no such scenario.
+func (p *program) flagsOf(name string) map[string]bool {
+	parser, err := p.parser(new(bool))
+	if err != nil {
+		return nil
+	}
+	for _, node := range parser.Model.Children {
+		if _, isPlan := node.Target.Addr().Interface().(*planCommand); isPlan || node.Name != name {
+			continue
+		}
+		flags := map[string]bool{}
+		for _, flag := range node.Flags {
+			flags[flag.Name] = true
+		}
+		return flags
+	}
+	return nil
 }

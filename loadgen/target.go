@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,7 @@ const (
 )
 
 // clientConfig resolves and checks everything about the target that can be checked without connecting.
-func (f targetFlags) clientConfig(ctx context.Context) (client.Config, error) {
+func (f targetFlags) clientConfig(ctx context.Context, held share) (client.Config, error) {
 	u, err := url.Parse(f.URL)
 	if err != nil {
 		return client.Config{}, fmt.Errorf("--url: %w", err)
@@ -45,8 +46,8 @@ func (f targetFlags) clientConfig(ctx context.Context) (client.Config, error) {
 		Address:         address,
 		Host:            u.Host,
 		Path:            u.RequestURI(),
-		Connections:     f.Connections,
-		Sources:         sources,
+		Connections:     held.connections(),
+		Sources:         rotate(sources, held.first),
 		Timeout:         f.ConnectTimeout,
 		MaxMessageBytes: maxMessageBytes,
 		Seed:            f.Seed,
@@ -72,9 +73,9 @@ func resolve(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
 // sources gives the addresses to connect from; none leaves the choice to the kernel.
 func (f targetFlags) sources(target netip.Addr) ([]netip.Addr, error) {
 	switch {
-	case f.Sources == "auto" && target.Is4() && target.IsLoopback():
+	case f.Sources == automatic && target.Is4() && target.IsLoopback():
 		return loopbackSources((f.Connections + connectionsPerSource - 1) / connectionsPerSource), nil
-	case f.Sources == "auto":
+	case f.Sources == automatic:
 		return nil, nil
 	case strings.Contains(f.Sources, "/"):
 		return cidrSources(f.Sources)
@@ -88,6 +89,15 @@ func (f targetFlags) sources(target netip.Addr) ([]netip.Addr, error) {
 		sources = append(sources, source)
 	}
 	return sources, nil
+}
+
+// rotate begins with the source of the first connection, so that processes together use all sources alike.
+func rotate(sources []netip.Addr, first int) []netip.Addr {
+	if len(sources) == 0 {
+		return nil
+	}
+	at := first % len(sources)
+	return slices.Concat(sources[at:], sources[:at])
 }
 
 func loopbackSources(n int) []netip.Addr {
@@ -113,22 +123,31 @@ func cidrSources(text string) ([]netip.Addr, error) {
 	return sources, nil
 }
 
-// raiseDescriptorLimit lifts the soft limit to the hard one, and says so if that does not hold the connections.
-func raiseDescriptorLimit(connections int) error {
+// descriptorLimit lifts the soft limit of open files to the hard one and returns it.
+func descriptorLimit() (uint64, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("read the limit of open files: %w", err)
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
 	}
 	if limit.Cur < limit.Max {
 		limit.Cur = limit.Max
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			return fmt.Errorf("raise the limit of open files to %d: %w", limit.Max, err)
+			return 0, fmt.Errorf("raise the limit of open files to %d: %w", limit.Max, err)
 		}
 	}
-	if need := uint64(connections) + descriptorReserve; need > limit.Cur {
+	return limit.Cur, nil
+}
+
+// checkDescriptors says so if this process cannot hold the connections.
+func checkDescriptors(connections int) error {
+	limit, err := descriptorLimit()
+	if err != nil {
+		return err
+	}
+	if need := uint64(connections) + descriptorReserve; need > limit {
 		return fmt.Errorf("%d connections need %d descriptors and the hard limit of this process is %d: "+
-			"ask for at most %d, raise the limit (ulimit -Hn), or use more processes",
-			connections, need, limit.Cur, max(0, int64(limit.Cur)-descriptorReserve))
+			"ask for at most %d, raise the limit (ulimit -Hn), or use --processes=auto",
+			connections, need, limit, max(0, int64(limit)-descriptorReserve))
 	}
 	return nil
 }

@@ -29,6 +29,8 @@ type Config struct {
 	Timeout         time.Duration  // from Dial until Settled, see Deadline
 	MaxMessageBytes int            // a longer message is a protocol error
 	Seed            uint64         // of handshake keys and frame masks
+	// ReceiveBytes, if not nil, gives the size of a connection's receive buffer; 0 leaves it to the kernel.
+	ReceiveBytes func(conn int) int
 }
 
 // Handler hears what happens, on the goroutine of Run. It must not block; payloads are valid during the call only.

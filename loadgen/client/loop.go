@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,8 @@ const (
 )
 
 // Loop holds the connections. Descriptors are closed by the goroutine of Run alone, after the state was changed
-// under mu; whoever writes looks at the state and writes under mu. So nobody writes into a descriptor that has
-// been closed and belongs to somebody else by now.
+// under the connection's lock; whoever writes looks at the state and writes under it. So nobody writes into a
+// descriptor that has been closed and belongs to somebody else by now.
 type Loop struct {
 	// static after New
 	config Config
@@ -34,6 +35,10 @@ type Loop struct {
 	epoll  int
 	wake   int // eventfd
 	done   chan struct{}
+
+	conns   []conn          // each guarded by its stripe's mu
+	stripes [stripes]stripe // connection i belongs to stripe i%stripes
+	armed   atomic.Int64    // connections with a deadline
 
 	// owned by the goroutine of Run
 	handler    Handler
@@ -43,15 +48,30 @@ type Loop struct {
 	spare      []*unfinished
 	expiredNs  int64
 
-	// guarded by mu
+	// guarded by mu, which is taken last
 	mu       sync.Mutex
-	ended    bool // epoll and eventfd are closed
-	conns    []conn
-	armed    int // connections with a deadline
-	unsent   map[int][]byte
-	scratch  []byte
-	masks    *rand.PCG
+	ended    bool // eventfd is closed
 	commands []func()
+}
+
+// stripes is how many locks the connections share. With one for all, a sender would wait for the whole loop
+// whenever the scheduler takes the processor from it at a bad moment (seen: 3 ms on a busy machine).
+const stripes = 64
+
+// stripe is what some of the connections share; all of it is guarded by mu.
+type stripe struct {
+	mu      sync.Mutex
+	ended   bool // epoll is closed
+	unsent  map[int][]byte
+	scratch []byte
+	masks   rand.PCG
+}
+
+// lock gives the stripe of connection i, locked.
+func (l *Loop) lock(i int) *stripe {
+	s := &l.stripes[i%stripes]
+	s.mu.Lock()
+	return s
 }
 
 // New makes a loop whose connections are all closed. Only a loop that was Run gives its descriptors back.
@@ -68,7 +88,7 @@ func New(config Config, handler Handler) (*Loop, error) {
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
 		return nil, errors.Join(fmt.Errorf("client: watch eventfd: %w", err), closeSocket(wake), closeSocket(epoll))
 	}
-	return &Loop{
+	l := &Loop{
 		config:     config,
 		target:     netip.AddrPortFrom(config.Address.Addr().Unmap(), config.Address.Port()),
 		epoll:      epoll,
@@ -79,9 +99,12 @@ func New(config Config, handler Handler) (*Loop, error) {
 		events:     make([]unix.EpollEvent, eventsPerWait),
 		unfinished: map[int]*unfinished{},
 		conns:      make([]conn, config.Connections),
-		unsent:     map[int][]byte{},
-		masks:      rand.NewPCG(config.Seed, uint64(config.Connections)),
-	}, nil
+	}
+	for i := range l.stripes {
+		l.stripes[i].unsent = map[int][]byte{}
+		l.stripes[i].masks.Seed(config.Seed, uint64(i))
+	}
+	return l, nil
 }
 
 // Run serves the connections on a thread of its own until ctx ends, then resets those that are left.
@@ -145,38 +168,45 @@ func (l *Loop) runCommands() {
 	}
 }
 
-// Dial begins connection i, which must be closed. An error means that nothing was begun.
+// Dial begins connection i, which must be closed, from any goroutine. An error means that nothing was begun.
 func (l *Loop) Dial(i int) error {
 	nowNs := pace.Now()
-	l.mu.Lock()
-	c := &l.conns[i]
-	if c.state != closed {
-		l.mu.Unlock()
-		return fmt.Errorf("client: dial connection %d: it is not closed", i)
+	generation, err := l.claim(i, nowNs)
+	if err != nil {
+		return err
 	}
-	c.state, c.fd, c.dialledNs = connecting, -1, nowNs
-	l.mu.Unlock()
-
-	fd, err := dialSocket(l.target, l.source(i)) // outside the lock: the kernel does a whole TCP handshake in here
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	fd, err := dialSocket(l.target, l.source(i), l.receiveBytes(i)) // not under the lock: much happens in the kernel here
+	s := l.lock(i)
+	defer s.mu.Unlock()
+	c := &l.conns[i]
 	if err != nil {
 		c.state = closed
 		return err
 	}
-	if l.ended {
+	if s.ended {
 		c.state = closed
 		return errors.Join(ErrNotOpen, closeSocket(fd))
 	}
-	c.fd = int32(fd)
-	event := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(i), Pad: int32(c.generation)}
+	event := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(i), Pad: int32(generation)}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		c.state = closed
 		return errors.Join(fmt.Errorf("client: watch socket: %w", err), closeSocket(fd))
 	}
+	c.fd = int32(fd)
 	l.setDeadline(c, nowNs+l.config.Timeout.Nanoseconds())
 	return nil
+}
+
+// claim makes sure that only one goroutine dials connection i.
+func (l *Loop) claim(i int, nowNs int64) (generation uint16, err error) {
+	s := l.lock(i)
+	defer s.mu.Unlock()
+	c := &l.conns[i]
+	if c.state != closed {
+		return 0, fmt.Errorf("client: dial connection %d: it is not closed", i)
+	}
+	c.state, c.fd, c.dialledNs = connecting, -1, nowNs
+	return c.generation, nil
 }
 
 func (l *Loop) source(i int) netip.Addr {
@@ -186,34 +216,35 @@ func (l *Loop) source(i int) netip.Addr {
 	return l.config.Sources[i%len(l.config.Sources)]
 }
 
+func (l *Loop) receiveBytes(i int) int {
+	if l.config.ReceiveBytes == nil {
+		return 0
+	}
+	return l.config.ReceiveBytes(i)
+}
+
 // Deadline closes connection i at the given time unless it is moved again; NoDeadline lifts it.
 func (l *Loop) Deadline(i int, atNs int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	s := l.lock(i)
+	defer s.mu.Unlock()
 	if c := &l.conns[i]; c.state != closed {
 		l.setDeadline(c, atNs)
 	}
 }
 
-// setDeadline is called with mu held.
+// setDeadline is called with the connection's lock held.
 func (l *Loop) setDeadline(c *conn, atNs int64) {
 	if c.deadlineNs != NoDeadline {
-		l.armed--
+		l.armed.Add(-1)
 	}
 	c.deadlineNs = atNs
-	if atNs == NoDeadline {
-		return
-	}
-	l.armed++
-	if l.armed == 1 {
-		l.wakeUp() // from a wait without end
+	if atNs != NoDeadline && l.armed.Add(1) == 1 {
+		l.Do(func() {}) // ends a wait without end
 	}
 }
 
 func (l *Loop) waitMilliseconds() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.armed == 0 {
+	if l.armed.Load() == 0 {
 		return -1
 	}
 	return int(expiryInterval.Milliseconds())
@@ -232,17 +263,18 @@ func (l *Loop) expire() {
 	}
 }
 
-func (l *Loop) overdue(nowNs int64) []int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.armed == 0 {
+func (l *Loop) overdue(nowNs int64) (overdue []int) {
+	if l.armed.Load() == 0 {
 		return nil
 	}
-	var overdue []int
-	for i := range l.conns {
-		if at := l.conns[i].deadlineNs; at != NoDeadline && at <= nowNs {
-			overdue = append(overdue, i)
+	for first := range min(stripes, len(l.conns)) {
+		s := l.lock(first)
+		for i := first; i < len(l.conns); i += stripes {
+			if at := l.conns[i].deadlineNs; at != NoDeadline && at <= nowNs {
+				overdue = append(overdue, i)
+			}
 		}
+		s.mu.Unlock()
 	}
 	return overdue
 }
@@ -276,23 +308,28 @@ func (l *Loop) close(i int, reason error) {
 
 // release gives the descriptor back. The state changes first, so that writers leave the descriptor alone.
 func (l *Loop) release(i int) error {
-	l.mu.Lock()
+	s := l.lock(i)
 	c := &l.conns[i]
 	if c.state == closed || c.fd < 0 {
-		l.mu.Unlock()
+		s.mu.Unlock()
 		return nil
 	}
 	fd := int(c.fd)
 	l.setDeadline(c, NoDeadline)
 	c.state, c.fd = closed, -1
 	c.generation++
-	delete(l.unsent, i)
-	l.mu.Unlock()
+	delete(s.unsent, i)
+	s.mu.Unlock()
 	l.forget(i)
 	return closeSocket(fd)
 }
 
 func (l *Loop) closeAll() error {
+	for i := range l.stripes {
+		s := l.lock(i)
+		s.ended = true
+		s.mu.Unlock()
+	}
 	var failures []error
 	for i := range l.conns {
 		failures = append(failures, l.release(i))
@@ -304,7 +341,7 @@ func (l *Loop) closeAll() error {
 }
 
 func (l *Loop) snapshot(i int) conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	s := l.lock(i)
+	defer s.mu.Unlock()
 	return l.conns[i]
 }

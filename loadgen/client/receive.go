@@ -107,8 +107,8 @@ func (l *Loop) consume(i int, c conn, b []byte, nowNs int64) (rest []byte, err e
 }
 
 func (l *Loop) becomeOpen(i int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	s := l.lock(i)
+	defer s.mu.Unlock()
 	l.conns[i].state = open
 }
 

@@ -17,34 +17,34 @@ func (l *Loop) Send(i int, payload []byte) error {
 }
 
 func (l *Loop) send(i int, opcode byte, payload []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.conns[i].state; s != open && s != paused {
+	s := l.lock(i)
+	defer s.mu.Unlock()
+	if is := l.conns[i].state; is != open && is != paused {
 		return ErrNotOpen
 	}
-	l.scratch = appendFrame(l.scratch[:0], opcode, payload, uint32(l.masks.Uint64()))
-	return l.write(i, l.scratch)
+	s.scratch = appendFrame(s.scratch[:0], opcode, payload, uint32(s.masks.Uint64()))
+	return l.write(i, s, s.scratch)
 }
 
 func (l *Loop) sendUpgrade(i int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	s := l.lock(i)
+	defer s.mu.Unlock()
 	c := &l.conns[i]
 	c.state = upgrading
-	l.scratch = appendUpgrade(l.scratch[:0], l.config.Path, l.config.Host, l.key(i, c.generation))
-	if err := l.write(i, l.scratch); err != nil {
+	s.scratch = appendUpgrade(s.scratch[:0], l.config.Path, l.config.Host, l.key(i, c.generation))
+	if err := l.write(i, s, s.scratch); err != nil {
 		return err
 	}
-	return l.watch(i)
+	return l.watch(i, s)
 }
 
-// write is called with mu held. The order of what was sent is kept: while something waits, all waits.
-func (l *Loop) write(i int, b []byte) error {
-	if waiting, ok := l.unsent[i]; ok {
+// write is called with the stripe locked. The order of what was sent is kept: while something waits, all waits.
+func (l *Loop) write(i int, s *stripe, b []byte) error {
+	if waiting, ok := s.unsent[i]; ok {
 		if len(waiting)+len(b) > maxUnsentBytes {
 			return ErrNotReading
 		}
-		l.unsent[i] = append(waiting, b...)
+		s.unsent[i] = append(waiting, b...)
 		return nil
 	}
 	n, err := writeSome(int(l.conns[i].fd), b)
@@ -54,8 +54,8 @@ func (l *Loop) write(i int, b []byte) error {
 	if n == len(b) {
 		return nil
 	}
-	l.unsent[i] = append([]byte(nil), b[n:]...)
-	return l.watch(i)
+	s.unsent[i] = append([]byte(nil), b[n:]...)
+	return l.watch(i, s)
 }
 
 func writeSome(fd int, b []byte) (int, error) {
@@ -82,9 +82,9 @@ func (l *Loop) flush(i int) {
 }
 
 func (l *Loop) flushSome(i int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	waiting, ok := l.unsent[i]
+	s := l.lock(i)
+	defer s.mu.Unlock()
+	waiting, ok := s.unsent[i]
 	if !ok || l.conns[i].state == closed {
 		return nil
 	}
@@ -93,11 +93,11 @@ func (l *Loop) flushSome(i int) error {
 		return err
 	}
 	if n < len(waiting) {
-		l.unsent[i] = append(waiting[:0], waiting[n:]...)
+		s.unsent[i] = append(waiting[:0], waiting[n:]...)
 		return nil
 	}
-	delete(l.unsent, i)
-	return l.watch(i)
+	delete(s.unsent, i)
+	return l.watch(i, s)
 }
 
 // Pause stops reading from an open connection, as a stalled reader does; Resume goes on. To be called on the
@@ -108,23 +108,23 @@ func (l *Loop) Pause(i int) error { return l.turn(i, open, paused) }
 func (l *Loop) Resume(i int) error { return l.turn(i, paused, open) }
 
 func (l *Loop) turn(i int, from, to state) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	s := l.lock(i)
+	defer s.mu.Unlock()
 	if l.conns[i].state != from {
 		return ErrNotOpen
 	}
 	l.conns[i].state = to
-	return l.watch(i)
+	return l.watch(i, s)
 }
 
-// watch tells epoll what connection i waits for. Called with mu held.
-func (l *Loop) watch(i int) error {
+// watch tells epoll what connection i waits for. Called with the stripe locked.
+func (l *Loop) watch(i int, s *stripe) error {
 	c := &l.conns[i]
 	event := unix.EpollEvent{Fd: int32(i), Pad: int32(c.generation)}
 	if c.state != paused {
 		event.Events |= unix.EPOLLIN
 	}
-	if _, waits := l.unsent[i]; waits {
+	if _, waits := s.unsent[i]; waits {
 		event.Events |= unix.EPOLLOUT
 	}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event); err != nil {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialSocket begins a connection to target without waiting for it.
-func dialSocket(target netip.AddrPort, source netip.Addr) (fd int, err error) {
+// dialSocket begins a connection to target without waiting for it. receiveBytes 0 leaves the buffer to the kernel.
+func dialSocket(target netip.AddrPort, source netip.Addr, receiveBytes int) (fd int, err error) {
 	family := unix.AF_INET
 	if target.Addr().Is6() {
 		family = unix.AF_INET6
@@ -18,7 +18,13 @@ func dialSocket(target netip.AddrPort, source netip.Addr) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
 	}
-	if err := startConnect(fd, target, source); err != nil {
+	if receiveBytes > 0 { // before connect, which settles the window's scale
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBytes)
+	}
+	if err == nil {
+		err = startConnect(fd, target, source)
+	}
+	if err != nil {
 		return -1, errors.Join(err, closeSocket(fd))
 	}
 	return fd, nil

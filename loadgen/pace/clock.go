@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,15 +28,23 @@ func Now() int64 {
 	return now.Nano()
 }
 
+// Pacer keeps a schedule.
+type Pacer struct {
+	// Realtime tells, after Run, whether its thread was let run ahead of all ordinary ones.
+	Realtime bool
+}
+
 // Run calls fire for each event of the schedule at its due time, or at once when that has passed, and returns
 // early only when ctx ends. It holds a thread of its own: a goroutine of the scheduler's would wait for a free
-// processor, and its timers are a millisecond coarse.
-func Run(ctx context.Context, s Schedule, fire func(i int, dueNs int64)) error {
+// processor, and its timers are a millisecond coarse. Where the system allows, the thread is a realtime one: on a
+// busy machine an ordinary thread is woken tens of milliseconds late (seen: 37 ms at p99, against 1.4 ms).
+func (p *Pacer) Run(ctx context.Context, s Schedule, fire func(i int, dueNs int64)) error {
 	runtime.LockOSThread()
-	// Never unlocked: the thread's timer slack differs from now on, so the thread ends with the goroutine.
+	// Never unlocked: the thread's timer slack and priority differ from now on, so it ends with the goroutine.
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("pace: set timer slack: %w", err)
 	}
+	p.Realtime = becomeRealtime()
 	spin := spinFor(s)
 	for i := range s.Count {
 		dueNs := s.Due(i)
@@ -48,6 +57,13 @@ func Run(ctx context.Context, s Schedule, fire func(i int, dueNs int64)) error {
 		fire(i, dueNs)
 	}
 	return nil
+}
+
+// becomeRealtime gives the current thread the lowest realtime priority, if this process may.
+func becomeRealtime() bool {
+	attributes := unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+	attributes.Size = uint32(unsafe.Sizeof(attributes))
+	return unix.SchedSetAttr(0, &attributes, 0) == nil
 }
 
 // spinFor spends at most a quarter of the time between two events on waiting busily.

@@ -82,7 +82,7 @@ func TestSharesMakeUpTheWholeStream(t *testing.T) {
 func TestRunNeverFiresEarlyAndCatchesUp(t *testing.T) {
 	late := Schedule{StartNs: Now() - time.Second.Nanoseconds(), PerSecond: 1000, Count: 1010}
 	fired := 0
-	err := Run(context.Background(), late, func(i int, dueNs int64) {
+	err := new(Pacer).Run(context.Background(), late, func(i int, dueNs int64) {
 		if i != fired || dueNs != late.Due(i) || Now() < dueNs {
 			t.Errorf("event %d fired as number %d, due %d, at %d", i, fired, dueNs, Now())
 		}
@@ -99,7 +99,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	ended := make(chan error, 1)
 	first := make(chan struct{})
 	go func() {
-		ended <- Run(ctx, Schedule{StartNs: Now(), PerSecond: 0.001, Count: 2}, func(int, int64) { close(first) })
+		ended <- new(Pacer).Run(ctx, Schedule{StartNs: Now(), PerSecond: 0.001, Count: 2}, func(int, int64) { close(first) })
 	}()
 	<-first
 	cancel(reason)

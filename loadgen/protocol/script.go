@@ -10,6 +10,7 @@ type Script struct {
 	Seed        uint64
 	StartNs     int64 // CLOCK_MONOTONIC
 	StartUnixMs int64 // the same moment on the calendar
+	TextBytes   int   // a shorter text is repeated until it is as long, 0: as people write
 }
 
 // beforeNumber precedes a record's number, which ends the record.
@@ -31,7 +32,7 @@ func (s Script) AppendRecord(b []byte, seq, group int, dueNs int64) []byte {
 	b = append(b, `","channel":"`...)
 	b = append(b, channels[dice>>24%uint64(len(channels))]...)
 	b = append(b, `","text":"`...)
-	b = append(b, lines[dice>>32%uint64(len(lines))]...)
+	b = s.appendText(b, dice>>32)
 	b = append(b, `","ts":`...)
 	b = strconv.AppendInt(b, s.StartUnixMs+(dueNs-s.StartNs)/1e6, 10)
 	b = append(b, `,"bench_due_ns":`...)
@@ -39,6 +40,16 @@ func (s Script) AppendRecord(b []byte, seq, group int, dueNs int64) []byte {
 	b = append(b, beforeNumber...)
 	b = strconv.AppendInt(b, int64(seq), 10)
 	return append(b, '}')
+}
+
+func (s Script) appendText(b []byte, dice uint64) []byte {
+	start := len(b)
+	b = append(b, lines[dice%uint64(len(lines))]...)
+	for len(b)-start < s.TextBytes {
+		dice++
+		b = append(append(b, ' '), lines[dice%uint64(len(lines))]...)
+	}
+	return b
 }
 
 // NumberOf reads a record's number without reading the rest.

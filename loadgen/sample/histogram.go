@@ -6,7 +6,11 @@
 package sample
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -81,4 +85,57 @@ func (h *Histogram) Summary() Summary {
 		P999Ns: h.hdr.ValueAtQuantile(99.9),
 		MaxNs:  h.hdr.Max(),
 	}
+}
+
+// wire is a histogram on its way between processes: HDR's own compressed form, in base64.
+type wire struct {
+	HDR     string `json:"hdr"`
+	Clamped int64  `json:"clamped,omitempty"`
+}
+
+// MarshalJSON writes all counts.
+func (h *Histogram) MarshalJSON() ([]byte, error) {
+	encoded, err := h.hdr.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		return nil, fmt.Errorf("sample: encode histogram: %w", err)
+	}
+	return json.Marshal(wire{HDR: string(encoded), Clamped: h.clamped})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (h *Histogram) UnmarshalJSON(text []byte) error {
+	var w wire
+	if err := json.Unmarshal(text, &w); err != nil {
+		return fmt.Errorf("sample: read histogram: %w", err)
+	}
+	hdr, err := hdrhistogram.Decode([]byte(w.HDR))
+	if err != nil {
+		return fmt.Errorf("sample: decode histogram: %w", err)
+	}
+	h.hdr, h.clamped = hdr, w.Clamped
+	return nil
+}
+
+const (
+	ticksPerHalfDistance  = 5
+	nanosecondsPerMilli   = 1e6
+	percentileFilePattern = "%s.hgrm"
+)
+
+// WritePercentiles writes the distribution in milliseconds in HDR's .hgrm form, which its plotter reads.
+func (h *Histogram) WritePercentiles(dir, name string) error {
+	var text bytes.Buffer
+	if _, err := h.hdr.PercentilesPrint(&text, ticksPerHalfDistance, nanosecondsPerMilli); err != nil {
+		return fmt.Errorf("sample: write percentiles of %s: %w", name, err)
+	}
+	path := filepath.Join(dir, fmt.Sprintf(percentileFilePattern, name))
+	if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("sample: write percentiles of %s: %w", name, err)
+	}
+	return nil
+}
+
+func (h *Histogram) reset() {
+	h.hdr.Reset()
+	h.clamped = 0
 }

@@ -2,38 +2,40 @@ package sample
 
 import "slices"
 
-// inlineMembers is how many receivers of a record fit into its slot.
-const inlineMembers = 64
+// inlinePlaces is how many receivers of a record fit into its slot.
+const inlinePlaces = 64
 
 // Ledger accounts for deliveries: each record must reach each member of its group exactly once. It takes 16 bytes
-// a record, and a bit per member while a record with more than 64 of them is under way. One goroutine uses it.
+// a record, and a bit per place while a record is under way in a group of more than 64. One goroutine uses it.
 type Ledger struct {
 	slots      []slot
-	wide       map[int][]uint64 // who got the records of more than 64 members that are under way
+	places     int              // in a group, taken or not
+	wide       map[int][]uint64 // who got a record under way, if there are more than 64 places
 	spare      [][]uint64
 	delivered  int
 	duplicated int
 }
 
 type slot struct {
-	got       uint64 // who got it, if there are at most 64 members
+	got       uint64 // who got it, if there are at most 64 places
 	members   uint32
 	delivered uint32
 }
 
-// NewLedger makes a ledger of records numbered from 0; members gives the size of each one's group.
-func NewLedger(records int, members func(record int) int) *Ledger {
-	l := &Ledger{slots: make([]slot, records), wide: map[int][]uint64{}}
+// NewLedger makes a ledger of records numbered from 0. A group has that many places; members gives how many of them
+// are taken in a record's group.
+func NewLedger(records, places int, members func(record int) int) *Ledger {
+	l := &Ledger{slots: make([]slot, records), places: places, wide: map[int][]uint64{}}
 	for i := range l.slots {
 		l.slots[i].members = uint32(members(i))
 	}
 	return l
 }
 
-// Deliver notes that a member of the record's group got it, and tells whether for the first time.
-func (l *Ledger) Deliver(record, member int) (first bool) {
+// Deliver notes that the member at a place of the record's group got it, and tells whether for the first time.
+func (l *Ledger) Deliver(record, place int) (first bool) {
 	s := &l.slots[record]
-	if !l.mark(s, record, member) {
+	if !l.mark(s, record, place) {
 		l.duplicated++
 		return false
 	}
@@ -45,19 +47,19 @@ func (l *Ledger) Deliver(record, member int) (first bool) {
 	return true
 }
 
-func (l *Ledger) mark(s *slot, record, member int) (first bool) {
-	if s.members <= inlineMembers {
-		return setBit(&s.got, member)
+func (l *Ledger) mark(s *slot, record, place int) (first bool) {
+	if l.places <= inlinePlaces {
+		return setBit(&s.got, place)
 	}
 	if s.delivered == s.members {
 		return false // and the bits are gone
 	}
 	words, ok := l.wide[record]
 	if !ok {
-		words = l.words(int(s.members+63) / 64)
+		words = l.words((l.places + 63) / 64)
 		l.wide[record] = words
 	}
-	return setBit(&words[member/64], member%64)
+	return setBit(&words[place/64], place%64)
 }
 
 func setBit(word *uint64, bit int) (wasClear bool) {
@@ -68,8 +70,8 @@ func setBit(word *uint64, bit int) (wasClear bool) {
 }
 
 func (l *Ledger) words(n int) []uint64 {
-	if last := len(l.spare) - 1; last >= 0 && cap(l.spare[last]) >= n {
-		words := l.spare[last][:n]
+	if last := len(l.spare) - 1; last >= 0 {
+		words := l.spare[last]
 		l.spare = l.spare[:last]
 		clear(words)
 		return words

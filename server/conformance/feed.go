@@ -41,6 +41,11 @@ func (tr *trial) wantWithoutFeed() {
 	s.ping()
 	name := s.listen(`{"app_id":1}`)
 	s.wantRules(map[string]string{name: `{"app_id":1}`})
+	tr.awaitKafkaError()
+}
+
+func (tr *trial) awaitKafkaError() {
+	tr.Helper()
 	tr.eventually("an error of Kafka in the metrics", func() error {
 		if n := tr.scrape().sum(metricPrefix+"server_error_total", "type", "kafka_error"); n < 1 {
 			return fmt.Errorf("kafka_error is %v", n)
@@ -69,6 +74,7 @@ func lateTopic(tr *trial) {
 	app := unique()
 	s := late.session()
 	s.listen(appRule(app))
+	late.awaitKafkaError() // it has looked, and there is no topic: one that comes now is not there at the start
 	late.get("/ready", http.StatusServiceUnavailable)
 	late.createTopic(late.topic, 2)
 	first := late.produce(0, appRecord(app))[0]

@@ -28,8 +28,11 @@ type conn struct {
 	out    outbox
 	echoes bool // a WebSocket on /echo
 
-	heard   atomic.Uint32 // tick of the last sign of life
-	flushed atomic.Bool   // Close is written, and our end of the TCP connection shut
+	heard atomic.Uint32 // tick of the last sign of life
+	// When both are true, nobody has anything to say any more. The writer sets the first and looks at
+	// the second, the reader the other way round: one of them, at least, sees both.
+	flushed  atomic.Bool // Close is written, and our end of the TCP connection shut
+	answered atomic.Bool // the peer has sent its Close after ours
 
 	// Owned by the shard's goroutine.
 	session *monitor.Session // nil unless open on /ws
@@ -151,6 +154,9 @@ func (c *conn) transmit(m *message) error {
 	if err == nil && m.kind == websocket.CloseMessage {
 		err = c.wire.CloseWrite()
 		c.flushed.Store(true)
+		if c.answered.Load() {
+			c.hangUp()
+		}
 	}
 	return err
 }

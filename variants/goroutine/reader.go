@@ -24,9 +24,13 @@ func (c *conn) run() {
 	defer c.shard.server.guests.leave()
 	c.do(c.begin)
 	end := c.receive()
-	answered := c.flushed.Load() && end.reason == monitor.ClientClosed // the peer has our Close, and we have its
-	c.do(func() { c.leave(end.reason, end.last) })
-	if !answered {
+	answered := false // it is the peer's Close that answers ours
+	c.do(func() {
+		answered = c.phase == closing && end.reason == monitor.ClientClosed
+		c.leave(end.reason, end.last)
+	})
+	c.answered.Store(answered)
+	if !answered || !c.flushed.Load() {
 		c.awaitEnd()
 	}
 	c.hangUp()
@@ -152,8 +156,9 @@ func (c *conn) judge(err error) *ending {
 	return ended(monitor.ProtocolError) // of a Close that says what it may not: gorilla has told the peer
 }
 
-// awaitEnd drops what still comes, until the peer ends the TCP connection or the shard does: closing a
-// socket with unread bytes in it would take our last words back.
+// awaitEnd drops what still comes, until TCP ends. Whose Close came first does not matter: closing a socket
+// with unread bytes in it would take our last words back. So it is the peer who ends it, or the shard when
+// the time for it is over, or the writer when both Closes have been said.
 func (c *conn) awaitEnd() {
 	// Its end is an error as often as not, and nobody's concern any more.
 	_, _ = io.Copy(io.Discard, c.wire.TCPConn)

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"chatmonitor/loadgen/pace"
+)
+
+// churnCommand lets connections come and go beside a push.
+type churnCommand struct {
+	targetFlags
+	groupFlags
+	paceFlags
+	feedFlags
+	outputFlags
+	ChurnRate float64       `default:"100" help:"Connections that come, and that go, per second; they listen to the same records."`
+	ChurnLife time.Duration `default:"1s" help:"Time between a connection's coming and its going."`
+}
+
+func (c *churnCommand) validate() error {
+	var own error
+	switch {
+	case !(c.ChurnRate > 0 && c.ChurnRate <= maxRate):
+		own = fmt.Errorf("--churn-rate must be above 0 and at most %d", maxRate)
+	case c.ChurnLife <= 0:
+		own = errors.New("--churn-life must be above zero")
+	}
+	return errors.Join(own, c.targetFlags.validate(), c.groupFlags.validate(), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+}
+
+func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
+	return scenario{
+		name: "churn", target: c.targetFlags, output: c.outputFlags, receivers: c.Receivers,
+		passersBy: max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes)),
+		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
+			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
+			if err != nil {
+				return nil, err
+			}
+			warmup, total := pace.Count(c.Warmup, c.ChurnRate), pace.Count(c.Warmup+c.Duration, c.ChurnRate)
+			return &churnLoad{
+				feed: f, comings: newStream(held.part, c.ChurnRate, warmup, total),
+				latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy),
+			}, nil
+		},
+	}.run(ctx, p, args)
+}
+
+// churnLoad is a feed to the members, and a stream of comings. The passers-by take turns: whose turn it is goes, if
+// it is there, and comes anew; the number of passers-by is such that a turn lasts --churn-life.
+type churnLoad struct {
+	*feed
+	comings *stream
+	fleet   *fleet
+
+	// owned by the loop's goroutine
+	latest  []int // by passer-by: the event that is its coming
+	isUp    []bool
+	account churn
+	failure error
+}
+
+func (l *churnLoad) hears() listener {
+	return listener{push: l.receive, ready: l.arrived, gone: l.gone}
+}
+
+func (l *churnLoad) run(ctx context.Context, s *session) error {
+	l.fleet = s.fleet
+	if err := l.begin(ctx, s); err != nil {
+		return err
+	}
+	l.comings.startNs = l.stream.startNs
+	both, bothContext := errgroup.WithContext(ctx)
+	both.Go(func() error { return l.produce(bothContext) })
+	both.Go(func() error { return l.comings.run(bothContext, l.turn) })
+	if err := both.Wait(); err != nil {
+		return err
+	}
+	if err := s.fleet.ask(ctx, l.sendAllAway); err != nil {
+		return err
+	}
+	if err := l.settle(ctx, s); err != nil {
+		return err
+	}
+	return s.fleet.check(ctx)
+}
+
+// turn is one passer-by's turn.
+func (l *churnLoad) turn(n int) {
+	l.fleet.loop.Do(func() {
+		passer := n / l.comings.part.of % len(l.latest)
+		l.leave(passer)
+		l.account.Asked++
+		l.latest[passer] = n
+		l.fleet.dial(l.feed.share.members + passer)
+	})
+}
+
+// leave ends a passer-by's connection. One that is not up by now has failed.
+func (l *churnLoad) leave(passer int) {
+	conn := l.feed.share.members + passer
+	switch {
+	case l.isUp[passer]:
+		l.account.Dropped++
+	case l.fleet.phases[conn] != absent:
+		l.account.Failed++
+	default:
+		return
+	}
+	l.isUp[passer] = false
+	if err := l.fleet.drop(conn); err != nil {
+		l.failure = err
+	}
+}
+
+func (l *churnLoad) sendAllAway() error {
+	for passer := range l.latest {
+		l.leave(passer)
+	}
+	return l.failure
+}
+
+func (l *churnLoad) arrived(conn int, nowNs int64) {
+	passer := conn - l.feed.share.members
+	if passer < 0 {
+		return
+	}
+	l.isUp[passer] = true
+	l.account.Connected++
+	l.comings.receive(l.latest[passer], nowNs)
+}
+
+func (l *churnLoad) gone(conn int, reason error) {
+	passer := conn - l.feed.share.members
+	switch {
+	case passer < 0:
+		return
+	case l.isUp[passer]:
+		l.account.Lost++
+	default:
+		l.account.Failed++
+	}
+	l.isUp[passer] = false
+	countText(l.fleet.tally.Errors, "churn: "+reason.Error())
+}
+
+func (l *churnLoad) conclude(out *outcome) error {
+	if err := l.feed.conclude(out); err != nil {
+		return err
+	}
+	out.Churn = &l.account
+	out.Histograms[churned] = l.comings.response
+	if n := l.account.Failed + l.account.Lost; n > 0 {
+		out.Troubles = mergeTexts(out.Troubles, map[string]int{"churn: connections failed or were lost": n})
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// scenario is one kind of load as the command line describes it: data, and what makes the load.
+type scenario struct {
+	name      string
+	target    targetFlags
+	output    outputFlags
+	receivers int  // members of a group; 0 counts as 1
+	oneGroup  bool // all connections are in one group
+	passersBy int  // connections besides those that are held, in all processes together
+	echoes    bool // the server returns what it gets
+	coldStart bool // the load itself brings the connections up
+	newLoad   func(ctx context.Context, p *program, held share) (load, error)
+}
+
+// load is what a scenario does with its connections, in one process.
+type load interface {
+	// hears tells what the load wants to hear; called once, before there is any connection.
+	hears() listener
+	// run does it. It begins when the gate opens.
+	run(ctx context.Context, s *session) error
+	// conclude writes the account, when the loop has ended.
+	conclude(out *outcome) error
+	// close gives back what newLoad took, however the run ended.
+	close() error
+}
+
+// session is one scenario under way in one process.
+type session struct {
+	fleet       *fleet
+	faults      *faults
+	gate        gate
+	progress    *progress
+	outcome     *outcome
+	output      outputFlags
+	beforeBytes int64 // resident before the first connection
+}
+
+// run carries a scenario out, in this process or in several, and prints its result.
+func (sc scenario) run(ctx context.Context, p *program, args []string) (exitCode int, err error) {
+	ctx, dismiss := context.WithCancelCause(ctx)
+	defer dismiss(nil)
+	g := newGate(sc, p, dismiss)
+	out, err := sc.measure(ctx, p, args, g)
+	if err != nil {
+		return exitFailed, g.ended(ctx, err)
+	}
+	if !sc.target.Part.isWhole() {
+		return exitFine, g.tell(message{Event: eventOutcome, Outcome: out})
+	}
+	if err := out.writeHistograms(sc.output.HGRM); err != nil {
+		return exitFailed, err
+	}
+	result, err := out.result()
+	if err != nil {
+		return exitFailed, err
+	}
+	return result.exitCode(), p.print(result, sc.output)
+}
+
+func (sc scenario) measure(ctx context.Context, p *program, args []string, g gate) (*outcome, error) {
+	if sc.target.Part.isWhole() {
+		processes, err := sc.target.Processes.resolve(sc.target.Connections + sc.passersBy)
+		if err != nil {
+			return nil, err
+		}
+		if processes > 1 {
+			return runCrew(ctx, p, sc, args, processes, g)
+		}
+	}
+	return runSession(ctx, p, sc, g)
+}
+
+// share gives what this process holds.
+func (sc scenario) share() share {
+	held := sc.target.Part.share(sc.target.Connections, max(sc.receivers, 1), sc.oneGroup)
+	from, to := sc.target.Part.cut(sc.passersBy)
+	held.passersBy = to - from
+	return held
+}
+
+// runSession brings connections up, lets the load run, and closes everything, whatever happens.
+func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outcome, err error) {
+	held := sc.share()
+	if held.members == 0 {
+		return nil, fmt.Errorf("process %d of %d has no connections: use fewer --processes", held.part.index, held.part.of)
+	}
+	work, err := sc.newLoad(ctx, p, held)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, work.close()) }()
+	s := &session{gate: g, faults: newFaults(), output: sc.output, outcome: &outcome{Scenario: sc.name, URL: sc.target.URL, Processes: 1}}
+	s.progress = startProgress(g.teller(p.stderr, sc.output.Quiet))
+	defer s.progress.end()
+	if s.beforeBytes, err = residentBytes(); err != nil {
+		return nil, err
+	}
+	if s.fleet, err = newFleet(ctx, sc.target, held, sc.echoes, work.hears(), s.faults); err != nil {
+		return nil, err
+	}
+	err = s.drive(ctx, sc, work)
+	if err := errors.Join(err, s.fleet.close()); err != nil {
+		return nil, err
+	}
+	s.outcome.Connections = s.fleet.tally
+	if err := work.conclude(s.outcome); err != nil {
+		return nil, err
+	}
+	s.outcome.Faults = s.faults.counts
+	return s.outcome, s.outcome.Self.finish()
+}
+
+func (s *session) drive(ctx context.Context, sc scenario, work load) error {
+	if !sc.coldStart {
+		s.progress.now(func() counts { return s.fleet.counts("connecting") })
+		if err := s.fleet.connect(ctx); err != nil {
+			return err
+		}
+		if err := s.measureMemory(); err != nil {
+			return err
+		}
+	}
+	return work.run(ctx, s)
+}
+
+// measureMemory notes what the held connections take.
+func (s *session) measureMemory() error {
+	return s.outcome.Self.hold(s.beforeBytes, int(s.fleet.up.Load()))
+}
+
+// open passes the gate.
+func (s *session) open(ctx context.Context) (start, error) {
+	var held connections
+	if err := s.fleet.ask(ctx, func() error { held = s.fleet.tally; return nil }); err != nil {
+		return start{}, err
+	}
+	return s.gate.held(ctx, held)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// writeHistograms leaves files for HdrHistogram's plotter.
+func (o *outcome) writeHistograms(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--hgrm: %w", err)
+	}
+	for name, histogram := range o.allHistograms() {
+		if err := histogram.WritePercentiles(dir, o.Scenario+"-"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
