@@ -296,6 +296,9 @@ func TestRunWithTrouble(t *testing.T) {
 			if len(r.Failures) == 0 {
 				t.Error("run.json names no failure")
 			}
+			if test.code == 1 {
+				wantIn(t, c.stderr.String(), "left out, since this variant failed before")
+			}
 			if test.program != "loadgen" && len(r.Measurements) < 4 {
 				t.Errorf("only %d measurements: the trouble of one variant ended the others", len(r.Measurements))
 			}

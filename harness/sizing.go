@@ -25,7 +25,7 @@ const (
 	busyLoad = 0.4
 	// Of a process' descriptors, those that are not connections: a share, since
 	// servers keep a reserve for plain HTTP, but never less than some hundreds.
-	reservedShare   = 0.05
+	reservedShare   = 0.02
 	reservedAtLeast = 400
 )
 

@@ -33,12 +33,12 @@ func TestDecideConnections(t *testing.T) {
 		say      string // in the explanation, or in the error if want is 0
 	}{
 		{"the usual hard limit of a container", machineWith(20000, 20*gib), variants, 0, 19000, "the default"},
-		{"a large machine measures the same", machineWith(1<<20, 500*gib), variants, 0, 19000, "up to 996147"},
+		{"a large machine measures the same", machineWith(1<<20, 500*gib), variants, 0, 19000, "up to 1027604"},
 		{"few descriptors", machineWith(1024, 20*gib), variants, 0, 624, "limited by descriptors; to lift it, raise the hard limit"},
 		{"little memory", machineWith(20000, gib/2), variants, 0, 7767, "limited by memory"},
 		{"little memory is more for the reactor", machineWith(20000, gib/2), variants[:1], 0, 19000, "the default"},
 		{"as asked for", machineWith(20000, 20*gib), variants, 500, 500, "as asked for"},
-		{"too many asked for", machineWith(20000, 20*gib), variants, 19001, 0, "which is 19000: RLIMIT_NOFILE (hard) is 20000"},
+		{"too many asked for", machineWith(20000, 20*gib), variants, 19601, 0, "which is 19600: RLIMIT_NOFILE (hard) is 20000"},
 		{"nothing goes", machineWith(300, 20*gib), variants, 0, 0, "can't hold a single connection"},
 	}
 	for _, test := range tests {

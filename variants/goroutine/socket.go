@@ -143,7 +143,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	if s.refused { // net/http looks for more behind half a head
 		return 0, io.EOF
 	}
-	if s.place == excessPlace {
+	if !s.judged && s.place == excessPlace {
 		return 0, s.refuse(monitor.SessionsFull, full)
 	}
 	n, err := s.TCPConn.Read(p)
