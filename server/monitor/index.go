@@ -1,16 +1,32 @@
 package monitor
 
 import (
+	"math"
 	"slices"
 
 	"chatmonitor/server/chat"
 )
 
-// subscription is a rule of a session.
+// subscription is a rule of a session, in what it takes to list it and to find it again: a million are
+// kept, and the parsed rule is five times as large as its JSON.
 type subscription struct {
-	session *Session
-	id      string
-	rule    *chat.Rule
+	session  *Session
+	id       string
+	source   string   // the rule's JSON
+	keywords []string // folded
+}
+
+func newSubscription(s *Session, id string, rule *chat.Rule) *subscription {
+	return &subscription{session: s, id: id, source: rule.Source, keywords: rule.Keywords}
+}
+
+// rule parses the rule again.
+func (s *subscription) rule() *chat.Rule {
+	rule, err := chat.ParseRule([]byte(s.source), chat.RuleLimits{MaxEntries: math.MaxInt, MaxKeywords: math.MaxInt})
+	if err != nil {
+		panic("monitor: a rule that was accepted is not read again: " + err.Error())
+	}
+	return rule
 }
 
 // Index finds the sessions whose rules want a record. It is a tuple space search (Srinivasan, Suri,
@@ -36,9 +52,9 @@ type bucketKey struct {
 const keywordsField = 1 << chat.Text
 
 // Add makes s found by the records that its rule wants.
-func (x *Index) Add(s *subscription) {
-	sh := x.shape(s.rule.Fields() &^ keywordsField)
-	forEachKey(s.rule, func(key bucketKey) {
+func (x *Index) Add(s *subscription, rule *chat.Rule) {
+	sh := x.shape(rule.Fields() &^ keywordsField)
+	forEachKey(rule, func(key bucketKey) {
 		bucket := sh.buckets[key]
 		if n := len(bucket); n == 0 || bucket[n-1] != s { // a value may stand twice in its list
 			sh.buckets[key] = append(bucket, s)
@@ -47,9 +63,9 @@ func (x *Index) Add(s *subscription) {
 }
 
 // Remove undoes Add.
-func (x *Index) Remove(s *subscription) {
-	sh := x.shape(s.rule.Fields() &^ keywordsField)
-	forEachKey(s.rule, func(key bucketKey) {
+func (x *Index) Remove(s *subscription, rule *chat.Rule) {
+	sh := x.shape(rule.Fields() &^ keywordsField)
+	forEachKey(rule, func(key bucketKey) {
 		bucket := sh.buckets[key]
 		i := slices.Index(bucket, s)
 		if i < 0 {
@@ -75,7 +91,7 @@ func (x *Index) Match(p *publication, found func(*subscription)) {
 			continue
 		}
 		for _, s := range sh.buckets[sh.key(&p.record)] {
-			if s.rule.Keywords == nil || p.record.Present.Has(chat.Text) && chat.ContainsAny(p.text(), s.rule.Keywords) {
+			if s.keywords == nil || p.record.Present.Has(chat.Text) && chat.ContainsAny(p.text(), s.keywords) {
 				found(s)
 			}
 		}

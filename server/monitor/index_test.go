@@ -13,16 +13,16 @@ import (
 // scan is Index's dumb twin: it asks every rule.
 type scan []*subscription
 
-func (s *scan) Add(r *subscription) { *s = append(*s, r) }
+func (s *scan) Add(r *subscription, _ *chat.Rule) { *s = append(*s, r) }
 
-func (s *scan) Remove(r *subscription) {
+func (s *scan) Remove(r *subscription, _ *chat.Rule) {
 	i := slices.Index(*s, r)
 	*s = slices.Delete(*s, i, i+1)
 }
 
 func (s *scan) Match(p *publication, found func(*subscription)) {
 	for _, r := range *s {
-		if r.rule.Matches(&p.record, p.text()) {
+		if r.rule().Matches(&p.record, p.text()) {
 			found(r)
 		}
 	}
@@ -37,18 +37,19 @@ func TestIndexAgreesWithScan(t *testing.T) {
 			switch {
 			case len(twin) > 0 && random.IntN(3) == 0:
 				r := twin[random.IntN(len(twin))]
-				index.Remove(r)
-				twin.Remove(r)
+				index.Remove(r, r.rule())
+				twin.Remove(r, nil)
 			default:
-				r := &subscription{id: fmt.Sprint(step), rule: randomRule(t, random)}
-				index.Add(r)
-				twin.Add(r)
+				rule := randomRule(t, random)
+				r := newSubscription(nil, fmt.Sprint(step), rule)
+				index.Add(r, rule)
+				twin.Add(r, rule)
 			}
 			compareMatches(t, &index, &twin, randomRecord(t, random))
 		}
 		for len(twin) > 0 {
-			index.Remove(twin[0])
-			twin.Remove(twin[0])
+			index.Remove(twin[0], twin[0].rule())
+			twin.Remove(twin[0], nil)
 		}
 		if len(index.shapes) != 0 {
 			t.Fatalf("seed %d: %d shapes are left of an empty index", seed, len(index.shapes))

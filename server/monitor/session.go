@@ -162,8 +162,8 @@ func (s *Session) listen(q *Request) {
 	if l.RuleID == "" {
 		l.RuleID = s.newRuleID()
 	}
-	rule := &subscription{session: s, id: l.RuleID, rule: l.Rule}
-	s.shard.addRule(rule)
+	rule := newSubscription(s, l.RuleID, l.Rule)
+	s.shard.addRule(rule, l.Rule)
 	if replaced >= 0 {
 		s.shard.removeRule(s.rules[replaced])
 		s.rules[replaced] = rule
@@ -201,7 +201,7 @@ func (s *Session) unlisten(q *Request) {
 func (s *Session) listRules(q *Request) {
 	list := make([]chat.NamedRule, len(s.rules))
 	for i, r := range s.rules {
-		list[i] = chat.NamedRule{ID: r.id, Rule: r.rule.Source}
+		list[i] = chat.NamedRule{ID: r.id, Rule: r.source}
 	}
 	q.Answer(chat.AppendRules(nil, list))
 }

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"chatmonitor/server/chat"
 )
 
 // Shard is the sessions, and the index of their rules, that one goroutine owns.
@@ -65,16 +67,17 @@ func (s *Shard) forget(session *Session) {
 	s.hub.stats.Sessions.Add(-1)
 }
 
-func (s *Shard) addRule(r *subscription) {
-	s.index.Add(r)
+func (s *Shard) addRule(r *subscription, rule *chat.Rule) {
+	s.index.Add(r, rule)
 	s.rules.Add(1)
-	s.hub.stats.rulesByShape[r.rule.Fields()].Add(1)
+	s.hub.stats.rulesByShape[rule.Fields()].Add(1)
 }
 
 func (s *Shard) removeRule(r *subscription) {
-	s.index.Remove(r)
+	rule := r.rule()
+	s.index.Remove(r, rule)
 	s.rules.Add(-1)
-	s.hub.stats.rulesByShape[r.rule.Fields()].Add(-1)
+	s.hub.stats.rulesByShape[rule.Fields()].Add(-1)
 }
 
 // Work handles what waits, for about the given time, and reports whether something still waits. Then
