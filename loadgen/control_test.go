@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func startControlled(t *testing.T, f *fakeServer, args ...string) *controlled {
 	stdin, master := io.Pipe()
 	events, stdout := io.Pipe()
 	c := &controlled{stdin: master, events: bufio.NewScanner(events), code: make(chan int, 1)}
-	p := &program{stdin: stdin, stdout: stdout, stderr: io.Discard, openProducer: f.open}
+	p := &program{stdin: stdin, stdout: stdout, stderr: io.Discard, openProducer: f.open, executable: os.Args[0]}
 	go func() {
 		code := p.run(t.Context(), append(args, "--url", f.url(), "--control", "--quiet"))
 		_ = stdout.Close()

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +20,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asProgram makes the test binary the program itself, for tests with several processes.
+const asProgram = "LOADGEN_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is for what a working program does at once.
 const patience = 60 * time.Second
@@ -31,6 +41,7 @@ type fakeServer struct {
 	mu       sync.Mutex
 	wrongs   mistakes
 	upgrades int
+	sockets  []*websocket.Conn
 	sessions map[int][]*fakeSession // by group
 	seq      int
 	offsets  [4]int64
@@ -40,8 +51,10 @@ type fakeServer struct {
 type mistakes struct {
 	tamper   func(seq int, push []byte) [][]byte // what is sent instead of a push
 	answer   func(request []byte) []byte         // what is sent instead of an answer; nil for the usual
+	echo     func(message []byte) [][]byte       // what is sent instead of an echo
 	raw      func(c net.Conn, push []byte) bool  // writes the push itself
 	refuse   func(n int) bool                    // whether the n-th upgrade is refused
+	upgrade  func()                              // called before an upgrade is answered
 	producer producer                            // is given to the program instead of the fake server itself
 }
 
@@ -57,15 +70,36 @@ func (f *fakeServer) mistakes() mistakes {
 	return f.wrongs
 }
 
+// fakeSession has a bounded queue, so that a client that does not read holds up nobody.
 type fakeSession struct {
-	c  *websocket.Conn
-	mu sync.Mutex // one writer at a time
+	c     *websocket.Conn
+	queue chan []byte
+	ended chan struct{}
 }
 
+const (
+	fakeQueue    = 300
+	fakePatience = 500 * time.Millisecond
+)
+
 func (s *fakeSession) write(message []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_ = s.c.WriteMessage(websocket.TextMessage, message) // a client that is gone hears nothing
+	select {
+	case s.queue <- message:
+	case <-s.ended:
+	case <-time.After(fakePatience):
+		_ = s.c.Close() // too slow
+	}
+}
+
+func (s *fakeSession) writeAll() {
+	for {
+		select {
+		case message := <-s.queue:
+			_ = s.c.WriteMessage(websocket.TextMessage, message) // a client that is gone hears nothing
+		case <-s.ended:
+			return
+		}
+	}
 }
 
 func newFakeServer(t *testing.T) *fakeServer {
@@ -89,20 +123,52 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "full", http.StatusServiceUnavailable)
 		return
 	}
+	if pause := f.mistakes().upgrade; pause != nil {
+		pause()
+	}
 	upgrader := websocket.Upgrader{}
 	c, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // the client says so
 	}
 	defer func() { _ = c.Close() }()
-	session := &fakeSession{c: c}
+	_ = c.NetConn().(*net.TCPConn).SetWriteBuffer(16 << 10) // the kernel is not to read in a client's place
+	f.mu.Lock()
+	f.sockets = append(f.sockets, c)
+	f.mu.Unlock()
+	session := &fakeSession{c: c, queue: make(chan []byte, fakeQueue), ended: make(chan struct{})}
+	defer close(session.ended)
+	defer f.forget(session)
+	f.handlers.Go(session.writeAll)
 	for {
 		_, request, err := c.ReadMessage()
 		if err != nil {
 			return
 		}
-		f.serve(session, request)
+		if strings.HasSuffix(r.URL.Path, "/echo") {
+			f.echo(session, request)
+		} else {
+			f.serve(session, request)
+		}
 	}
+}
+
+func (f *fakeServer) forget(gone *fakeSession) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for group, sessions := range f.sessions {
+		f.sessions[group] = slices.DeleteFunc(slices.Clone(sessions), func(s *fakeSession) bool { return s == gone })
+	}
+}
+
+func (f *fakeServer) echo(session *fakeSession, message []byte) {
+	if lie := f.mistakes().echo; lie != nil {
+		for _, answer := range lie(message) {
+			session.write(answer)
+		}
+		return
+	}
+	session.write(message)
 }
 
 func (f *fakeServer) serve(session *fakeSession, request []byte) {
@@ -146,6 +212,16 @@ func (f *fakeServer) listen(session *fakeSession, params []byte) {
 	f.sessions[p.Rule.ServerID] = append(f.sessions[p.Rule.ServerID], session)
 }
 
+// sessionsUp counts the sessions that have a rule.
+func (f *fakeServer) sessionsUp() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, sessions := range f.sessions {
+		n += len(sessions)
+	}
+	return n
+}
+
 // open makes the fake server a producer's other end.
 func (f *fakeServer) open(context.Context, feedFlags) (producer, error) {
 	if other := f.mistakes().producer; other != nil {
@@ -156,6 +232,17 @@ func (f *fakeServer) open(context.Context, feedFlags) (producer, error) {
 
 // Produce implements producer: the record goes to its group at once.
 func (f *fakeServer) Produce(value []byte, acknowledged func(int32, int64, error)) {
+	f.mu.Lock()
+	partition := int32(f.seq % len(f.offsets))
+	offset := f.offsets[partition]
+	f.offsets[partition]++
+	f.mu.Unlock()
+	f.push(value, partition, offset)
+	acknowledged(partition, offset, nil)
+}
+
+// push delivers a record that lies at a place in Kafka.
+func (f *fakeServer) push(value []byte, partition int32, offset int64) {
 	var record struct {
 		ServerID int `json:"server_id"`
 	}
@@ -163,17 +250,14 @@ func (f *fakeServer) Produce(value []byte, acknowledged func(int32, int64, error
 		panic(fmt.Sprintf("record %q: %v", value, err))
 	}
 	f.mu.Lock()
-	seq, partition := f.seq, int32(f.seq%len(f.offsets))
-	offset := f.offsets[partition]
+	seq := f.seq
 	f.seq++
-	f.offsets[partition]++
 	sessions := f.sessions[record.ServerID]
 	f.mu.Unlock()
 	push := fmt.Appendf(nil, `{"path":"/chat","params":{"cursor":{"partition":%d,"offset":%d},"record":%s}}`, partition, offset, value)
 	for _, session := range sessions {
 		f.deliver(session, seq, push)
 	}
-	acknowledged(partition, offset, nil)
 }
 
 func (f *fakeServer) deliver(session *fakeSession, seq int, push []byte) {
@@ -196,10 +280,8 @@ func (f *fakeServer) Close() {}
 // shut ends the HTTP server and the sockets it gave away.
 func (f *fakeServer) shut() {
 	f.mu.Lock()
-	for _, group := range f.sessions {
-		for _, session := range group {
-			_ = session.c.Close()
-		}
+	for _, c := range f.sockets {
+		_ = c.Close()
 	}
 	f.mu.Unlock()
 	f.Server.Close()
@@ -217,10 +299,13 @@ type finished struct {
 func runLoadgen(t *testing.T, f *fakeServer, args ...string) finished {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, openProducer: f.open}
+	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, openProducer: f.open, executable: os.Args[0]}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args = append(args, "--url", f.url(), "--json", "--quiet")
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--url=") }) {
+		args = append(args, "--url="+f.url())
+	}
+	args = append(args, "--json", "--quiet")
 	done := finished{code: p.run(ctx, args), stdout: stdout.String(), stderr: stderr.String()}
 	if done.stdout != "" {
 		decoder := json.NewDecoder(strings.NewReader(done.stdout))

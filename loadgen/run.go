@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -82,6 +83,9 @@ func raiseProcessors() {
 func (p *program) run(ctx context.Context, args []string) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if _, isFile := p.stderr.(*os.File); !isFile {
+		p.stderr = &sharedWriter{w: p.stderr} // further processes and progress write to it at once
+	}
 	chosen, err := p.parse(args)
 	if errors.Is(err, errHelped) {
 		return exitFine
@@ -97,6 +101,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return p.fail(err)
 	}
 	return code
+}
+
+// sharedWriter lets one write at a time.
+type sharedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *sharedWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
 }
 
 func (p *program) fail(err error) int {

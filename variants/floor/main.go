@@ -8,8 +8,7 @@
 //	   ^
 //	feed --framed once--> inbox of each loop that has receivers
 //
-// There is one such loop for each processor, on a thread of its own. A client costs the process four
-// bytes, in a table by descriptor, besides its socket and its place in epoll, which are the kernel's; buffers
+// There is one such loop for each processor. A client costs the process four bytes, in a table by descriptor, besides its socket and its place in epoll, which are the kernel's; buffers
 // exist while a message is incomplete, or while a client does not take what is written to it.
 //
 // What it does: it upgrades GET /ws and GET /echo with a fixed answer, returns messages on /echo, answers

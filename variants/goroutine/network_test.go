@@ -263,6 +263,7 @@ func TestPlaces(t *testing.T) {
 	config.MaxConnections, config.MaxHTTPConnections = 1, 1
 	bothProfiles(t, config, func(t *testing.T, w *world) {
 		c := w.dial(web.PathWS)
+		await(w, "connections", 1, w.stats.Connected.Load)
 		if got := w.exchange("GET " + web.PathWS + upgradeFields); !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.Contains(got, "Connection: close\r\n") {
 			t.Errorf("the second WebSocket: %q", got)
 		}

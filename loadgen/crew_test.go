@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestSharesMakeUpTheRun(t *testing.T) {
+	for _, total := range []int{1, 2, 7, 100, 101} {
+		for _, receivers := range []int{1, 3, 10} {
+			for _, processes := range []int{1, 2, 3} {
+				sum, groups, next := 0, 0, 0
+				for i := range processes {
+					s := part{i, processes}.share(total, receivers, false)
+					if s.members > 0 && (s.first != next || s.firstGroup != groups) {
+						t.Errorf("%d connections in groups of %d, process %d of %d: begins at %d and group %d, want %d and %d",
+							total, receivers, i, processes, s.first, s.firstGroup, next, groups)
+					}
+					sum, groups, next = sum+s.members, groups+s.groups(), next+s.members
+				}
+				if sum != total || groups != (total+receivers-1)/receivers {
+					t.Errorf("%d processes hold %d of %d connections in %d groups of %d", processes, sum, total, groups, receivers)
+				}
+			}
+		}
+	}
+}
+
+func TestShareIsAsLongAsItsEvents(t *testing.T) {
+	for total := range 30 {
+		for _, processes := range []int{1, 2, 3, 7} {
+			next := 0
+			for i := range processes {
+				p := part{i, processes}
+				from, to := p.cut(total)
+				owned := 0
+				for n := range total {
+					if p.owns(n) {
+						owned++
+					}
+				}
+				if from != next || to-from != p.events(total) || owned != p.events(total) {
+					t.Errorf("process %d of %d: %d to %d of %d, %d events, owns %d", i, processes, from, to, total, p.events(total), owned)
+				}
+				next = to
+			}
+		}
+	}
+}
+
+func TestOneGroupIsCutAnywhere(t *testing.T) {
+	for i, want := range []int{4, 3, 3} {
+		s := part{i, 3}.share(10, 1, true)
+		if s.members != want || s.firstGroup != 0 || s.groups() != 1 || s.group(s.members-1) != 0 {
+			t.Errorf("process %d: %+v", i, s)
+		}
+	}
+}
+
+func TestPassersByListenToTheGroupsOfMembers(t *testing.T) {
+	s := share{members: 10, receivers: 5, passersBy: 3}
+	var groups []int
+	for conn := range s.connections() {
+		groups = append(groups, s.group(conn))
+	}
+	if got, want := fmt.Sprint(groups), "[0 0 0 0 0 1 1 1 1 1 0 1 0]"; got != want {
+		t.Errorf("groups %s, want %s", got, want)
+	}
+}
+
+// startChat is a fake server that reads from a real (if embedded) Kafka, for processes that cannot share memory.
+func startChat(t *testing.T) (f *fakeServer, brokers []string) {
+	t.Helper()
+	t.Setenv(asProgram, "1")
+	f = newFakeServer(t)
+	brokers = startKafka(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics("chat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { f.push(r.Value, r.Partition, r.Offset) })
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended; client.Close() })
+	return f, brokers
+}
+
+func TestCrew(t *testing.T) {
+	f, brokers := startChat(t)
+	pace := []string{"--rate=200", "--warmup=100ms", "--duration=400ms", "--kafka=" + brokers[0], "--processes=3"}
+	for _, row := range []struct {
+		args       []string
+		deliveries int
+		measured   int64
+	}{
+		{append([]string{"push", "--connections=31", "--receivers=1"}, pace...), 100, 80},
+		{append([]string{"push", "--connections=30", "--receivers=10"}, pace...), 1000, 800},
+		{append([]string{"broadcast", "--connections=31"}, pace...), 3100, 2480},
+		{append([]string{"churn", "--connections=30", "--churn-rate=30", "--churn-life=200ms"}, pace...), 100, 80},
+	} {
+		done := runLoadgen(t, f, row.args...)
+		r := done.result
+		if len(r.WrongBecause) > 0 || done.stderr != "" || r.Records == nil {
+			t.Errorf("%s: exit code %d, wrong %q, stderr %q", row.args[:3], done.code, r.WrongBecause, done.stderr)
+			continue
+		}
+		if r.Processes != 3 || r.Connections.Held != r.Connections.Asked || r.Records.Acknowledged != 100 || r.Records.Deliveries != row.deliveries {
+			t.Errorf("%s: %d processes, %+v, %+v", row.args[:3], r.Processes, r.Connections, *r.Records)
+		}
+		if n := r.Latency[response].Count; n != row.measured {
+			t.Errorf("%s: %d measured, want %d", row.args[:3], n, row.measured)
+		}
+		if r.Rate.AskedPerSecond != 200 || r.Rate.AchievedPerSecond > 200.001 {
+			t.Errorf("%s: rate %+v", row.args[:3], *r.Rate)
+		}
+	}
+}
+
+func TestCrewWithoutKafka(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	f := newFakeServer(t)
+	for _, args := range [][]string{
+		{"idle", "--connections=11", "--hold=0s"},
+		{"connect", "--connections=11", "--connect-rate=200"},
+		{"request", "--connections=11", "--rate=200", "--warmup=0", "--duration=300ms"},
+		{"request", "--connections=11", "--rate=200", "--warmup=0", "--duration=300ms", "--echo", "--url=" + f.echoURL()},
+	} {
+		done := runLoadgen(t, f, append(args, "--processes=2")...)
+		r := done.result
+		if len(r.WrongBecause) > 0 || done.stderr != "" || r.Processes != 2 || r.Connections.Held != 11 {
+			t.Errorf("%s: exit code %d, %+v, stderr %q", args, done.code, r, done.stderr)
+		}
+		if r.Requests != nil && (r.Requests.Answered != 60 || r.Latency[response].Count != 60) {
+			t.Errorf("%s: %+v", args, *r.Requests)
+		}
+	}
+}
+
+func TestCrewMemberThatFailsIsTold(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	f := newFakeServer(t)
+	f.misbehave(mistakes{refuse: func(int) bool { return true }})
+	done := runLoadgen(t, f, "idle", "--connections=4", "--processes=2")
+	if done.code != exitFailed || !strings.Contains(done.stderr, "503 Service Unavailable") || !strings.Contains(done.stderr, "ended early") {
+		t.Errorf("exit code %d, stderr %q", done.code, done.stderr)
+	}
+}
+
+func TestCrewUnderControl(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	f := newFakeServer(t)
+	c := startControlled(t, f, "idle", "--connections=8", "--processes=2")
+	if held := c.next(t); string(held["connections"]) != "8" {
+		t.Errorf("held %s", held)
+	}
+	if err := c.stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := c.ended(t); code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+	deadline := time.Now().Add(patience)
+	for f.sessionsUp() > 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections stayed", f.sessionsUp())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

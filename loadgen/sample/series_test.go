@@ -1,0 +1,198 @@
+package sample
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestHistogramSurvivesItsWayBetweenProcesses(t *testing.T) {
+	h := NewHistogram()
+	for ns := int64(1); ns < int64(time.Minute); ns *= 3 {
+		h.Record(ns)
+	}
+	h.Record(-1)
+	text, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Histogram
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if back.Summary() != h.Summary() || back.Clamped() != 1 {
+		t.Errorf("%+v, clamped %d\nwant %+v", back.Summary(), back.Clamped(), h.Summary())
+	}
+	back.Merge(h)
+	if back.Count() != 2*h.Count() {
+		t.Errorf("merged into %d", back.Count())
+	}
+	for _, bad := range []string{`{"hdr":"nonsense"}`, `{"hdr":""}`, `[]`} {
+		if err := json.Unmarshal([]byte(bad), &back); err == nil {
+			t.Errorf("%s passed as a histogram", bad)
+		}
+	}
+}
+
+func TestSeriesCountsByTheSecondOfReceipt(t *testing.T) {
+	const start = 5_000_000_000
+	s := NewSeries(start)
+	for _, row := range []struct{ atNs, ns int64 }{
+		{start - 1, 7}, // before the start
+		{start, 10}, {start + 999_999_999, 20},
+		{start + 1_000_000_000, 30},
+		{start + 70_000_000_000, 40}, // after more than a minute's silence
+	} {
+		s.Record(row.atNs, row.ns)
+	}
+	packed, err := s.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.End(); err != nil || len(again) != len(packed) {
+		t.Errorf("a second End gives %d seconds, error %v", len(again), err)
+	}
+	rows, err := Unpack(packed)
+	if err != nil || len(rows) != 3 {
+		t.Fatalf("%+v, error %v", rows, err)
+	}
+	for i, want := range []struct{ second, count, max int64 }{{0, 2, 20}, {1, 1, 30}, {70, 1, 40}} {
+		if rows[i].Second != want.second || rows[i].Count != want.count || rows[i].MaxNs != want.max {
+			t.Errorf("row %d is %+v, want %+v", i, rows[i], want)
+		}
+	}
+}
+
+func TestSeriesOfProcessesMerge(t *testing.T) {
+	whole, parts := NewSeries(0), []*Series{NewSeries(0), NewSeries(0)}
+	for n := range int64(3000) {
+		whole.Record(n*1_000_000, n*n)
+		parts[n%2].Record(n*1_000_000, n*n)
+	}
+	wholeSeconds, err := whole.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged := map[int64][]byte{}
+	for _, part := range parts {
+		seconds, err := part.End()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for number, packed := range seconds {
+			if merged[number], err = MergePacked(merged[number], packed); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got, err := Unpack(merged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Unpack(wholeSeconds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 3 || len(want) != 3 {
+		t.Fatalf("%d seconds merged, %d whole", len(got), len(want))
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Errorf("merged %+v\nwhole  %+v", got[i], want[i])
+		}
+	}
+}
+
+func TestSpansMergeAsIfOneHadSeenAll(t *testing.T) {
+	whole, parts := NewSpans(3), []*Spans{NewSpans(3), NewSpans(3)}
+	for i, row := range []struct {
+		event int
+		atNs  int64
+	}{{0, 100}, {0, 90}, {0, 250}, {2, 1000}} {
+		whole.Receive(row.event, row.atNs)
+		parts[i%2].Receive(row.event, row.atNs)
+	}
+	parts[0].Merge(parts[1])
+	first, last := parts[0].Histograms(0, func(n int) int64 { return int64(n) * 400 })
+	wholeFirst, wholeLast := whole.Histograms(0, func(n int) int64 { return int64(n) * 400 })
+	if first.Summary() != wholeFirst.Summary() || last.Summary() != wholeLast.Summary() {
+		t.Errorf("merged %+v %+v\nwhole %+v %+v", first.Summary(), last.Summary(), wholeFirst.Summary(), wholeLast.Summary())
+	}
+	if s := last.Summary(); s.Count != 2 || s.MinNs != 200 || s.MaxNs != 250 {
+		t.Errorf("last receivers %+v", s)
+	}
+	if s := first.Summary(); s.MinNs != 90 {
+		t.Errorf("first receivers %+v", s)
+	}
+	if late, _ := whole.Histograms(2, func(int) int64 { return 0 }); late.Count() != 1 {
+		t.Errorf("%d events from number 2 on", late.Count())
+	}
+}
+
+func TestRawHasEverySample(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raw.csv")
+	r, err := CreateRaw(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rows = 3*rowsPerBlock + 5
+	for n := range int64(rows) {
+		r.Add(n, n+1, n+2)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	if len(lines) != rows+1 || lines[0] != "intended_ns,sent_ns,received_ns" || lines[1] != "0,1,2" || lines[rows] != "12292,12293,12294" {
+		t.Errorf("%d lines: %q, %q ... %q", len(lines), lines[0], lines[1], lines[len(lines)-1])
+	}
+}
+
+func TestRawSaysWhatItCouldNotWrite(t *testing.T) {
+	if _, err := CreateRaw(filepath.Join(t.TempDir(), "missing", "raw.csv")); err == nil {
+		t.Error("a file in no directory was created")
+	}
+	full, err := CreateRaw("/dev/full")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full.Add(1, 2, 3)
+	if err := full.Close(); err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("a full disk: %v", err)
+	}
+	slow := &Raw{full: make(chan []row), written: make(chan error, 1)} // nobody takes blocks
+	slow.written <- nil
+	for n := range int64(rowsPerBlock) {
+		slow.Add(n, n, n)
+	}
+	if err := slow.Close(); err == nil || !strings.Contains(err.Error(), "4096 samples") {
+		t.Errorf("a slow disk: %v", err)
+	}
+}
+
+func TestPercentileFile(t *testing.T) {
+	dir := t.TempDir()
+	h := NewHistogram()
+	h.Record(2_000_000)
+	if err := h.WritePercentiles(dir, "x"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "x.hgrm"))
+	if err != nil || !strings.HasPrefix(strings.TrimLeft(string(text), " "), "Value") || !strings.Contains(string(text), "2.00") {
+		t.Errorf("error %v:\n%s", err, text)
+	}
+	if err := h.WritePercentiles(filepath.Join(dir, "missing"), "x"); err == nil {
+		t.Error("a file in no directory was written")
+	}
+}
