@@ -68,17 +68,11 @@ func metricsCases() []testCase {
 	}...)
 }
 
-// idle gives a server that nobody else uses, with a topic of two partitions that nobody writes to.
+// idle looks at a server whose topic nobody writes to.
 func (tr *trial) idle() *trial {
 	tr.Helper()
 	away := *tr
-	away.mu.Lock()
-	if away.suite.quietTopic == "" {
-		away.suite.quietTopic = topicName()
-		tr.newTrial(tr.t).createTopic(away.suite.quietTopic, 2)
-	}
-	away.topic = away.suite.quietTopic
-	away.mu.Unlock()
+	away.topic = tr.quietTopic
 	return away.on(away.shared())
 }
 

@@ -69,12 +69,24 @@ type Instance struct {
 	logPipe *os.File
 	ended   chan struct{}
 	code    int // set before ended is closed
-	mayFail bool
+
+	hasAdmin bool
+	mayFail  bool
+	asked    bool // to end, by terminate
 }
 
 // Start starts a server and waits for its port. It is ended by SIGTERM at the end of t, if it has not
 // ended by then, and must exit 0.
 func (p *Program) Start(t testing.TB, flags ...string) *Instance {
+	t.Helper()
+	i := p.launch(t, flags)
+	t.Cleanup(func() { i.stop(t) })
+	i.awaitPort(t)
+	return i
+}
+
+// launch starts a server and leaves it to the caller to stop it.
+func (p *Program) launch(t testing.TB, flags []string) *Instance {
 	t.Helper()
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -92,11 +104,12 @@ func (p *Program) Start(t testing.TB, flags ...string) *Instance {
 	if err != nil {
 		t.Fatalf("start %s: %v", p.Path, err)
 	}
-	i := &Instance{PID: command.Process.Pid, process: command.Process, log: newLog(), logPipe: reader, ended: make(chan struct{})}
+	i := &Instance{
+		PID: command.Process.Pid, process: command.Process, log: newLog(), logPipe: reader, ended: make(chan struct{}),
+		hasAdmin: slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--admin-listen=") }),
+	}
 	go i.log.read(reader)
 	go i.wait(command)
-	t.Cleanup(func() { i.stop(t) })
-	i.awaitPort(t, slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--admin-listen=") }))
 	return i
 }
 
@@ -106,16 +119,16 @@ func (i *Instance) wait(command *exec.Cmd) {
 	close(i.ended)
 }
 
-func (i *Instance) awaitPort(t testing.TB, withAdmin bool) {
+func (i *Instance) awaitPort(t testing.TB) {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
 		changed := i.log.changed()
 		text := i.log.String()
-		if withAdmin {
+		if i.hasAdmin {
 			i.Admin = addressIn(text, `"admin listening"`)
 		}
-		if i.Address = addressIn(text, "listening"); i.Address != "" && (i.Admin != "" || !withAdmin) {
+		if i.Address = addressIn(text, "listening"); i.Address != "" && (i.Admin != "" || !i.hasAdmin) {
 			return
 		}
 		select {
@@ -176,12 +189,20 @@ func (i *Instance) BreakLog(t testing.TB) {
 	}
 }
 
-func (i *Instance) stop(t testing.TB) {
-	if !i.Ended() {
-		if err := i.process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Errorf("SIGTERM to process %d: %v", i.PID, err)
-		}
+// terminate asks the server to end, unless it has. It asks once: a second signal is an order.
+func (i *Instance) terminate(t testing.TB) {
+	if i.Ended() || i.asked {
+		return
 	}
+	i.asked = true
+	if err := i.process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("SIGTERM to process %d: %v", i.PID, err)
+	}
+}
+
+// stop ends the server and judges how it has ended.
+func (i *Instance) stop(t testing.TB) {
+	i.terminate(t)
 	select {
 	case <-i.ended:
 	case <-time.After(patience):
@@ -241,40 +262,11 @@ func (l *log) String() string {
 	return string(l.text)
 }
 
-// sharedInstance is a server that several cases use.
-type sharedInstance struct {
-	once     sync.Once
-	instance *Instance
-}
-
 // start starts a server that reads the trial's topic, with further flags; one given here replaces the
 // suite's own of the same name.
 func (tr *trial) start(flags ...string) *Instance {
 	tr.Helper()
 	return tr.Program.Start(tr.TB, tr.flags(flags)...)
-}
-
-// shared gives a server with these flags that other cases may use, too. It lives as long as the suite.
-func (tr *trial) shared(flags ...string) *Instance {
-	tr.Helper()
-	all := tr.flags(flags)
-	key := strings.Join(all, " ")
-	tr.mu.Lock()
-	shared := tr.running[key]
-	if shared == nil {
-		shared = &sharedInstance{}
-		tr.running[key] = shared
-	}
-	tr.mu.Unlock()
-	shared.once.Do(func() {
-		// The suite's own t: a failure to start is the suite's, and so is the end.
-		shared.instance = tr.Program.Start(tr.t, all...)
-		tr.on(shared.instance).awaitReady()
-	})
-	if shared.instance == nil {
-		tr.Fatalf("the server with %v did not start", flags)
-	}
-	return shared.instance
 }
 
 func (tr *trial) flags(more []string) []string {
