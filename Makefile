@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 
 GO ?= go
 BIN := bin
-PROGRAMS := ./server ./variants/goroutine ./loadgen ./harness
+PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
 DEMOFLAGS ?=
@@ -15,7 +15,7 @@ DEMOFLAGS ?=
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build server, goroutine, loadgen and harness into bin/
+build: ## build server, goroutine, floor, loadgen and harness into bin/
 	$(GO) build -o $(BIN)/ $(PROGRAMS)
 
 test: lint ## lint, then run every test; some minutes

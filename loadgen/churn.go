@@ -19,6 +19,7 @@ type churnCommand struct {
 	paceFlags
 	feedFlags
 	outputFlags
+	fileFlags
 	ChurnRate float64       `default:"100" help:"Connections that come, and that go, per second; they listen to the same records."`
 	ChurnLife time.Duration `default:"1s" help:"Time between a connection's coming and its going."`
 }
@@ -36,7 +37,7 @@ func (c *churnCommand) validate() error {
 
 func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "churn", target: c.targetFlags, output: c.outputFlags, receivers: c.Receivers,
+		name: "churn", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers,
 		passersBy: max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes)),
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)

@@ -15,6 +15,7 @@ type connectCommand struct {
 	targetFlags
 	echoFlags
 	outputFlags
+	fileFlags
 	ConnectRate float64       `default:"1000" help:"Connections to begin per second."`
 	Hold        time.Duration `default:"0s" help:"Time to hold them all before the last check."`
 }
@@ -32,7 +33,7 @@ func (c *connectCommand) validate() error {
 
 func (c *connectCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "connect", target: c.targetFlags, output: c.outputFlags, echoes: c.Echo, coldStart: true,
+		name: "connect", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, echoes: c.Echo, coldStart: true,
 		newLoad: func(_ context.Context, _ *program, held share) (load, error) {
 			stream := newStream(held.part, c.ConnectRate, 0, c.Connections)
 			return &connectLoad{hold: c.Hold, timeout: c.ConnectTimeout, stream: stream, prepared: sample.NewHistogram()}, nil
@@ -78,7 +79,7 @@ func (l *connectLoad) run(ctx context.Context, s *session) error {
 		for i := range s.fleet.phases {
 			s.fleet.phases[i] = dialling // all at once, since dialling is done on another goroutine
 		}
-		return l.stream.begin(at, s.output)
+		return l.stream.begin(at, s.files)
 	})
 	if err != nil {
 		return err

@@ -120,6 +120,12 @@ func TestCrew(t *testing.T) {
 		if n := r.Latency[response].Count; n != row.measured {
 			t.Errorf("%s: %d measured, want %d", row.args[:3], n, row.measured)
 		}
+		if last, ok := r.Latency[lastReceiver]; ok {
+			first := r.Latency[firstReceiver]
+			if first.Count != 80 || last.Count != 80 || first.MinNs != r.Latency[response].MinNs || last.MaxNs != r.Latency[response].MaxNs {
+				t.Errorf("%s: first %+v\nlast %+v\nall %+v", row.args[:3], first, last, r.Latency[response])
+			}
+		}
 		if r.Rate.AskedPerSecond != 200 || r.Rate.AchievedPerSecond > 200.001 {
 			t.Errorf("%s: rate %+v", row.args[:3], *r.Rate)
 		}

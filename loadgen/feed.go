@@ -121,7 +121,7 @@ func (f *feed) prepare(s *session, at start) error {
 	if f.spans != nil {
 		f.spans = sample.NewSpans(f.stream.total)
 	}
-	if err := f.stream.begin(at, s.output); err != nil {
+	if err := f.stream.begin(at, s.files); err != nil {
 		return err
 	}
 	f.next = f.write(nil, f.share.part.index)

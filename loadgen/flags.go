@@ -47,11 +47,15 @@ type echoFlags struct {
 
 // outputFlags say who reads the result.
 type outputFlags struct {
-	JSON    bool   `name:"json" help:"Print the result as one line of JSON."`
-	Control bool   `help:"Be driven by another program: print events as JSON lines, wait for a line \"go\" on stdin when all connections are up, leave when stdin ends."`
-	Quiet   bool   `help:"No progress on stderr."`
-	Raw     string `placeholder:"FILE" help:"Write every sample to a CSV file: intended, sent, received (FILE.0, FILE.1 ... with more processes)."`
-	HGRM    string `name:"hgrm" placeholder:"DIR" help:"Write each histogram to DIR in HdrHistogram's .hgrm form."`
+	JSON    bool `name:"json" help:"Print the result as one line of JSON."`
+	Control bool `help:"Be driven by another program: print events as JSON lines, wait for a line \"go\" on stdin when all connections are up, leave when stdin ends."`
+	Quiet   bool `help:"No progress on stderr."`
+}
+
+// fileFlags say what to leave besides the result.
+type fileFlags struct {
+	Raw  string `placeholder:"FILE" help:"Write every sample to a CSV file: intended, sent, received (FILE.0, FILE.1 ... with more processes)."`
+	HGRM string `name:"hgrm" placeholder:"DIR" help:"Write each histogram to DIR in HdrHistogram's .hgrm form."`
 }
 
 // paceFlags say how much, and for how long.
@@ -126,11 +130,16 @@ func (f outputFlags) validate() error {
 	if f.Control && f.JSON {
 		return errors.New("--control prints JSON already: leave out --json")
 	}
+	return nil
+}
+
+// prepare makes the directory before the run rather than fail after it.
+func (f fileFlags) prepare() error {
 	if f.HGRM == "" {
 		return nil
 	}
-	if info, err := os.Stat(f.HGRM); err != nil || !info.IsDir() {
-		return fmt.Errorf("--hgrm %s: no such directory: make it first", f.HGRM)
+	if err := os.MkdirAll(f.HGRM, 0o755); err != nil {
+		return fmt.Errorf("--hgrm: %w", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ type pushCommand struct {
 	paceFlags
 	feedFlags
 	outputFlags
+	fileFlags
 }
 
 func (c *pushCommand) validate() error {
@@ -22,7 +23,7 @@ func (c *pushCommand) validate() error {
 
 func (c *pushCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "push", target: c.targetFlags, output: c.outputFlags, receivers: c.Receivers,
+		name: "push", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			return openPush(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
 		},
@@ -48,6 +49,7 @@ type broadcastCommand struct {
 	Pace paceFlags `embed:"" set:"rate=5"`
 	feedFlags
 	outputFlags
+	fileFlags
 }
 
 func (c *broadcastCommand) validate() error {
@@ -56,7 +58,7 @@ func (c *broadcastCommand) validate() error {
 
 func (c *broadcastCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "broadcast", target: c.targetFlags, output: c.outputFlags, oneGroup: true,
+		name: "broadcast", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, oneGroup: true,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.Pace, c.feedFlags, c.Seed, held)
 			if err != nil {

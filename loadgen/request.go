@@ -19,6 +19,7 @@ type requestCommand struct {
 	Pace      paceFlags `embed:"" set:"rate=1000"`
 	TextBytes int       `default:"0" help:"Least length of a request's text; 0: as people write."`
 	outputFlags
+	fileFlags
 }
 
 func (c *requestCommand) validate() error {
@@ -31,7 +32,7 @@ func (c *requestCommand) validate() error {
 
 func (c *requestCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "request", target: c.targetFlags, output: c.outputFlags, echoes: c.Echo,
+		name: "request", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, echoes: c.Echo,
 		newLoad: func(_ context.Context, _ *program, held share) (load, error) {
 			return &requestLoad{
 				flags: c.Pace, echoes: c.Echo, stream: c.Pace.stream(held.part),
@@ -97,7 +98,7 @@ func (l *requestLoad) prepare(s *session, at start) error {
 	}
 	l.script.StartNs, l.script.StartUnixMs = at.Ns, at.UnixMs
 	l.ledger = sample.NewLedger(l.stream.total, 1, func(int) int { return 1 })
-	return l.stream.begin(at, s.output)
+	return l.stream.begin(at, s.files)
 }
 
 // conn gives the connection that request n goes by.

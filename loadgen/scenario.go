@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -13,6 +12,7 @@ type scenario struct {
 	name      string
 	target    targetFlags
 	output    outputFlags
+	files     fileFlags
 	receivers int  // members of a group; 0 counts as 1
 	oneGroup  bool // all connections are in one group
 	passersBy int  // connections besides those that are held, in all processes together
@@ -40,7 +40,7 @@ type session struct {
 	gate        gate
 	progress    *progress
 	outcome     *outcome
-	output      outputFlags
+	files       fileFlags
 	beforeBytes int64 // resident before the first connection
 }
 
@@ -49,6 +49,9 @@ func (sc scenario) run(ctx context.Context, p *program, args []string) (exitCode
 	ctx, dismiss := context.WithCancelCause(ctx)
 	defer dismiss(nil)
 	g := newGate(sc, p, dismiss)
+	if err := sc.files.prepare(); err != nil {
+		return exitFailed, err
+	}
 	out, err := sc.measure(ctx, p, args, g)
 	if err != nil {
 		return exitFailed, g.ended(ctx, err)
@@ -56,7 +59,7 @@ func (sc scenario) run(ctx context.Context, p *program, args []string) (exitCode
 	if !sc.target.Part.isWhole() {
 		return exitFine, g.tell(message{Event: eventOutcome, Outcome: out})
 	}
-	if err := out.writeHistograms(sc.output.HGRM); err != nil {
+	if err := out.writeHistograms(sc.files.HGRM); err != nil {
 		return exitFailed, err
 	}
 	result, err := out.result()
@@ -98,7 +101,7 @@ func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outc
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, work.close()) }()
-	s := &session{gate: g, faults: newFaults(), output: sc.output, outcome: &outcome{Scenario: sc.name, URL: sc.target.URL, Processes: 1}}
+	s := &session{gate: g, faults: newFaults(), files: sc.files, outcome: &outcome{Scenario: sc.name, URL: sc.target.URL, Processes: 1}}
 	s.progress = startProgress(g.teller(p.stderr, sc.output.Quiet))
 	defer s.progress.end()
 	if s.beforeBytes, err = residentBytes(); err != nil {
@@ -161,9 +164,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (o *outcome) writeHistograms(dir string) error {
 	if dir == "" {
 		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("--hgrm: %w", err)
 	}
 	for name, histogram := range o.allHistograms() {
 		if err := histogram.WritePercentiles(dir, o.Scenario+"-"+name); err != nil {

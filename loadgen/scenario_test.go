@@ -202,8 +202,8 @@ func TestSlowReadersThatFitTheBudgetStay(t *testing.T) {
 }
 
 func TestFilesOfARun(t *testing.T) {
-	dir := t.TempDir()
-	raw := filepath.Join(dir, "raw.csv")
+	dir := filepath.Join(t.TempDir(), "made", "by", "loadgen")
+	raw := filepath.Join(t.TempDir(), "raw.csv")
 	f := newFakeServer(t)
 	done := runLoadgen(t, f, quickPush("--raw="+raw, "--hgrm="+dir)...)
 	text, err := os.ReadFile(raw)

@@ -16,6 +16,7 @@ type slowCommand struct {
 	paceFlags
 	feedFlags
 	outputFlags
+	fileFlags
 	SlowShare float64 `default:"0.1" help:"Share of the connections that read nothing from the start of the load to its end."`
 }
 
@@ -29,7 +30,7 @@ func (c *slowCommand) validate() error {
 
 func (c *slowCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "slow", target: c.targetFlags, output: c.outputFlags, receivers: c.Group.Receivers,
+		name: "slow", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Group.Receivers,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
 			if err != nil {

@@ -71,10 +71,10 @@ func (f paceFlags) stream(p part) *stream {
 }
 
 // begin fixes the due times. To be called on the loop's goroutine; followed by end.
-func (s *stream) begin(at start, out outputFlags) error {
+func (s *stream) begin(at start, files fileFlags) error {
 	s.startNs = at.Ns
-	if out.Raw != "" {
-		raw, err := sample.CreateRaw(s.part.file(out.Raw))
+	if files.Raw != "" {
+		raw, err := sample.CreateRaw(s.part.file(files.Raw))
 		if err != nil {
 			return err
 		}

@@ -343,6 +343,10 @@ func TestServerThatDoesNotRead(t *testing.T) {
 	loop := startLoop(t, address, b, nil)
 	mustDial(t, loop, 0)
 	b.expect(t, "0 opened")
+	// A small buffer, so that what is kept goes out in many pieces.
+	if err := unix.SetsockoptInt(int(loop.snapshot(0).fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10); err != nil {
+		t.Fatal(err)
+	}
 	sent := 0
 	for {
 		err := loop.Send(0, fmt.Appendf(nil, "%d %s", sent, payload))

@@ -26,7 +26,7 @@ func (s Script) AppendRecord(b []byte, seq, group int, dueNs int64) []byte {
 	b = append(b, `,"server_id":`...)
 	b = strconv.AppendInt(b, int64(group), 10)
 	b = append(b, `,"pid":`...)
-	b = strconv.AppendUint(b, 1643890670000002+dice>>8%5_000_000, 10) // beyond what a double holds exactly
+	b = strconv.AppendUint(b, 9007199254740993+dice>>8%5_000_000, 10) // beyond what a double holds exactly
 	b = append(b, `,"name":"`...)
 	b = append(b, names[dice>>16%uint64(len(names))]...)
 	b = append(b, `","channel":"`...)

@@ -70,6 +70,35 @@ func TestSeriesCountsByTheSecondOfReceipt(t *testing.T) {
 	}
 }
 
+// TestSeriesUsesHistogramsAgain: that of a second that has been packed serves a later one, empty.
+func TestSeriesUsesHistogramsAgain(t *testing.T) {
+	s := NewSeries(0)
+	for second := range int64(5) {
+		s.Record(second*nanosecondsPerSecond, second+1)
+		if second == 0 {
+			continue
+		}
+		for packed := false; !packed; time.Sleep(time.Millisecond) { // the one before, while this is under way
+			s.mu.Lock()
+			packed = s.seconds[second-1] != nil
+			s.mu.Unlock()
+		}
+	}
+	seconds, err := s.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := Unpack(seconds)
+	if err != nil || len(rows) != 5 {
+		t.Fatalf("%+v, error %v", rows, err)
+	}
+	for i, row := range rows {
+		if row.Count != 1 || row.MaxNs != int64(i+1) {
+			t.Errorf("second %d is %+v", i, row)
+		}
+	}
+}
+
 func TestSeriesOfProcessesMerge(t *testing.T) {
 	whole, parts := NewSeries(0), []*Series{NewSeries(0), NewSeries(0)}
 	for n := range int64(3000) {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -125,29 +126,28 @@ func serve(n Network, config Config, stats *monitor.Stats, log *slog.Logger) err
 	if err := raiseDescriptors(&config, log); err != nil {
 		return err
 	}
-	address, err := freeAddress(config.Listen)
+	address, release, err := holdAddress(config.Listen)
 	if err != nil {
 		return err
 	}
+	defer release()
+	stopAdmin, err := startAdmin(config, log)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
 	pool := monitor.NewPool(config.SlowWorkers, config.SlowQueue)
 	defer pool.Close()
 	a := newApp(ctx, config, address, stats, log, pool)
 
-	admin, err := startAdmin(a)
-	if err != nil {
-		return err
-	}
-	defer admin()
+	var reading sync.WaitGroup
 	feedCtx, stopFeed := context.WithCancel(context.Background())
-	feedDone := make(chan struct{})
-	go func() {
-		defer close(feedDone)
-		a.feed.Run(feedCtx)
-	}()
-	// Pushes go on while the clients leave: the feed ends after the network.
-	err = n.Serve(ctx, a, func() { log.Info("listening", "address", address) })
-	stopFeed()
-	<-feedDone
+	err = n.Serve(ctx, a, func() {
+		log.Info("listening", "address", address)
+		reading.Go(func() { a.feed.Run(feedCtx) })
+	})
+	stopFeed() // only now: pushes go on while the clients leave
+	reading.Wait()
 	return err
 }
 
@@ -196,43 +196,26 @@ func (a *App) ready() web.Readiness {
 	return r
 }
 
-// freeAddress finds out whether the address can be had, and which port 0 stands for. Two servers
-// may share a port where the network layer listens with SO_REUSEPORT, so a plain bind has to ask.
-func freeAddress(address string) (string, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return "", fmt.Errorf("app: %s is taken by another program; choose another --listen: %w", address, err)
-		}
-		return "", fmt.Errorf("app: --listen: %w", err)
-	}
-	actual := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return "", fmt.Errorf("app: --listen: %w", err)
-	}
-	return actual, nil
-}
-
-func startAdmin(a *App) (stop func(), err error) {
-	if a.Config.AdminListen == "" {
+func startAdmin(c Config, log *slog.Logger) (stop func(), err error) {
+	if c.AdminListen == "" {
 		return func() {}, nil
 	}
-	l, err := net.Listen("tcp", a.Config.AdminListen)
+	l, err := net.Listen("tcp", c.AdminListen)
 	if err != nil {
 		return nil, fmt.Errorf("app: --admin-listen: %w", err)
 	}
-	server := &http.Server{Handler: web.NewAdminHandler(a.Log), ReadHeaderTimeout: a.Config.HandshakeTimeout}
+	server := &http.Server{Handler: web.NewAdminHandler(log), ReadHeaderTimeout: c.HandshakeTimeout}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			a.Log.Error("the admin listener ended", "err", err)
+			log.Error("the admin listener ended", "err", err)
 		}
 	}()
-	a.Log.Info("admin listening", "address", l.Addr().String())
+	log.Info("admin listening", "address", l.Addr().String())
 	return func() {
 		if err := server.Close(); err != nil {
-			a.Log.Error("closing the admin listener", "err", err)
+			log.Error("closing the admin listener", "err", err)
 		}
 		<-ended
 	}, nil

@@ -156,3 +156,23 @@ func TestAFullLogStopsNobody(t *testing.T) {
 	writer.flush() // gives up
 	close(w.release)
 }
+
+func TestHoldAddress(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", ":0", "0.0.0.0:0"} {
+		address, release, err := holdAddress(listen)
+		if err != nil {
+			t.Fatalf("%s: %v", listen, err)
+		}
+		l, err := net.Listen("tcp", address) // as a network layer does
+		if err != nil {
+			t.Fatalf("%s: listen beside the held address: %v", listen, err)
+		}
+		release()
+		if _, _, err := holdAddress(address); err == nil || !strings.Contains(err.Error(), address) {
+			t.Errorf("%s: a taken address: got %v", listen, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

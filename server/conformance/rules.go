@@ -14,6 +14,7 @@ func ruleCases() []testCase {
 		{name: "bad_rule: product of the lists over 256 is named", run: productNamed},
 		{name: "bad_rule: product of the lists beyond 64 bits", own: true, run: productBeyond64Bits},
 		{name: "max-rule-entries, max-keywords", own: true, run: ruleSizeFlags},
+		{name: "max-rule-entries raised", own: true, run: raisedEntries},
 		{name: "too_many_rules", own: true, run: tooManyRules},
 		{name: "too_many_rules: a replaced rule counts once", own: true, run: replacedCountsOnce},
 		{name: "too_many_rules: 1,000 by default", own: true, run: thousandRules},
@@ -282,7 +283,7 @@ func productNamed(tr *trial) {
 
 // The product of these lists is 2^65, which is 0 in 64 bits.
 func productBeyond64Bits(tr *trial) {
-	s := tr.on(tr.shared("--max-message-bytes=1048576")).session()
+	s := tr.withLargeRules().session()
 	list := integers(1, 1<<13)
 	var channels []string
 	for i := range 1 << 13 {
@@ -291,6 +292,22 @@ func productBeyond64Bits(tr *trial) {
 	s.refused("bad_rule", "/listen", fmt.Sprintf(`{"rule":{"app_id":%s,"agent_id":%s,"server_id":%s,"pid":%s,"channel":[%s]}}`,
 		list, list, list, list, strings.Join(channels, ",")))
 	s.wantRules(nil)
+}
+
+func (tr *trial) withLargeRules() *trial {
+	return tr.on(tr.shared("--max-message-bytes=1048576", "--max-rule-entries=1000"))
+}
+
+func raisedEntries(tr *trial) {
+	partition, app := tr.partition(), unique()
+	s := tr.withLargeRules().session()
+	rule := fmt.Sprintf(`{"app_id":%d,"agent_id":%s,"server_id":%s}`, app, integers(1, 10), integers(1, 100))
+	s.listenAs("large", rule)
+	at := tr.produce(partition, fmt.Sprintf(`{"app_id":%d,"agent_id":10,"server_id":100}`, app), fmt.Sprintf(`{"app_id":%d,"agent_id":11,"server_id":1}`, app))
+	s.wantPushes(partition, at[0])
+	s.unlisten("large")
+	s.wantRules(map[string]string{"fence": appRule(s.fenceID)})
+	s.refused("bad_rule", "/listen", `{"rule":{"agent_id":`+integers(1, 10)+`,"server_id":`+integers(1, 101)+`}}`)
 }
 
 func (tr *trial) withSmallRules() *trial {

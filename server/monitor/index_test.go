@@ -11,19 +11,17 @@ import (
 )
 
 // scan is Index's dumb twin: it asks every rule.
-type scan []*subscription
+type scan []scanned
 
-func (s *scan) Add(r *subscription, _ *chat.Rule) { *s = append(*s, r) }
-
-func (s *scan) Remove(r *subscription, _ *chat.Rule) {
-	i := slices.Index(*s, r)
-	*s = slices.Delete(*s, i, i+1)
+type scanned struct {
+	subscription *subscription
+	rule         *chat.Rule
 }
 
 func (s *scan) Match(p *publication, found func(*subscription)) {
 	for _, r := range *s {
-		if r.rule().Matches(&p.record, p.text()) {
-			found(r)
+		if r.rule.Matches(&p.record, p.text()) {
+			found(r.subscription)
 		}
 	}
 }
@@ -34,22 +32,20 @@ func TestIndexAgreesWithScan(t *testing.T) {
 		var index Index
 		var twin scan
 		for step := range 600 {
-			switch {
-			case len(twin) > 0 && random.IntN(3) == 0:
-				r := twin[random.IntN(len(twin))]
-				index.Remove(r, r.rule())
-				twin.Remove(r, nil)
-			default:
+			if len(twin) > 0 && random.IntN(3) == 0 {
+				i := random.IntN(len(twin))
+				index.Remove(twin[i].subscription, twin[i].subscription.rule())
+				twin = slices.Delete(twin, i, i+1)
+			} else {
 				rule := randomRule(t, random)
 				r := newSubscription(nil, fmt.Sprint(step), rule)
 				index.Add(r, rule)
-				twin.Add(r, rule)
+				twin = append(twin, scanned{r, rule})
 			}
 			compareMatches(t, &index, &twin, randomRecord(t, random))
 		}
-		for len(twin) > 0 {
-			index.Remove(twin[0], twin[0].rule())
-			twin.Remove(twin[0], nil)
+		for _, r := range twin {
+			index.Remove(r.subscription, r.rule)
 		}
 		if len(index.shapes) != 0 {
 			t.Fatalf("seed %d: %d shapes are left of an empty index", seed, len(index.shapes))

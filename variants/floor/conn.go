@@ -28,11 +28,11 @@ func (l *loop) serve(fd int, events uint32) {
 
 // read takes what there is, up to one buffer, and answers it in one write; epoll tells again when there is more.
 func (l *loop) read(fd int) {
-	n, err := unix.Read(fd, l.buffer)
+	n, errno := read(fd, l.buffer)
 	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+	case errno == unix.EAGAIN || errno == unix.EINTR:
 		return
-	case err != nil || n == 0:
+	case errno != 0 || n == 0:
 		l.close(fd)
 		return
 	}
@@ -86,7 +86,7 @@ func (l *loop) keep(fd int, owned bool, b, rest []byte) {
 }
 
 func (l *loop) holdsTooMuch() bool {
-	return l.heldBytes > maxHeldBytes+len(l.receivers)*2*maxUnsentBytes
+	return l.heldBytes > l.server.heldBytesLimit+len(l.receivers)*2*maxUnsentBytes
 }
 
 // consume takes whole heads and frames from the front of b, leaves the answers in out, and returns what is left of
@@ -160,17 +160,15 @@ func (l *loop) takeMessage(s state, f frame) (fault closeCode) {
 func (l *loop) send(fd int, b []byte) bool {
 	waiting, stuck := l.unsent[fd]
 	if !stuck {
-		n, err := l.writeSome(fd, b)
-		if err != nil {
+		n, errno := write(fd, b)
+		if errno != 0 {
 			l.close(fd)
 			return false
 		}
 		if b = b[n:]; len(b) == 0 {
 			return true
 		}
-		if err := l.watch(unix.EPOLL_CTL_MOD, fd, unix.EPOLLOUT); err != nil {
-			l.server.trouble(err)
-			l.close(fd)
+		if !l.listenTo(fd, unix.EPOLLOUT) {
 			return false
 		}
 	}
@@ -190,31 +188,28 @@ func (l *loop) flush(fd int) bool {
 	if !stuck {
 		return true
 	}
-	n, err := l.writeSome(fd, waiting)
-	l.heldBytes -= n
-	if l.unsent[fd] = waiting[n:]; n == len(waiting) {
-		delete(l.unsent, fd)
-		err = l.watch(unix.EPOLL_CTL_MOD, fd, unix.EPOLLIN)
-	}
-	if err != nil {
+	n, errno := write(fd, waiting)
+	if errno != 0 {
 		l.close(fd)
+		return false
 	}
-	return err == nil
+	l.heldBytes -= n
+	if n < len(waiting) {
+		l.unsent[fd] = waiting[n:]
+		return true
+	}
+	delete(l.unsent, fd)
+	return l.listenTo(fd, unix.EPOLLIN)
 }
 
-// writeSome writes what the socket takes.
-func (l *loop) writeSome(fd int, b []byte) (n int, err error) {
-	for {
-		n, err = unix.Write(fd, b)
-		switch {
-		case err == nil:
-			return n, nil
-		case errors.Is(err, unix.EAGAIN):
-			return 0, nil
-		case !errors.Is(err, unix.EINTR):
-			return 0, err
-		}
+// listenTo changes what the connection waits for; false: the connection is closed.
+func (l *loop) listenTo(fd int, events uint32) bool {
+	if err := l.watch(unix.EPOLL_CTL_MOD, fd, events); err != nil {
+		l.server.trouble(err)
+		l.close(fd)
+		return false
 	}
+	return true
 }
 
 // close ends a connection and forgets it.

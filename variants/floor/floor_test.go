@@ -33,18 +33,24 @@ const testDescriptors = 10_000
 // start runs a server, without a feed, until the test ends.
 func start(t testing.TB, c config) *server {
 	t.Helper()
-	s, _ := startStoppable(t, c, testDescriptors)
+	s := newTestServer(t, c, testDescriptors)
+	startServer(t, s)
 	return s
 }
 
-// startStoppable gives besides what stops the server; what the loops own may be looked at afterwards.
-func startStoppable(t testing.TB, c config, descriptors int) (s *server, stop func()) {
+func newTestServer(t testing.TB, c config, descriptors int) *server {
 	t.Helper()
 	c.Listen, c.SocketSendBuffer = "127.0.0.1:0", 64<<10
 	s, err := newServer(c, descriptors, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// startServer runs a server until the test ends, or stop is called: then what the loops own may be looked at.
+func startServer(t testing.TB, s *server) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
@@ -58,7 +64,7 @@ func startStoppable(t testing.TB, c config, descriptors int) (s *server, stop fu
 		}
 	})
 	t.Cleanup(stop)
-	return s, stop
+	return stop
 }
 
 // checkAccount compares what a loop counts with what it has.

@@ -70,6 +70,23 @@ func TestEchoToAClientThatReadsLate(t *testing.T) {
 	p.sync()
 }
 
+// TestTooMuchUnfinished has two clients begin more than a loop keeps: the one that came first goes on.
+func TestTooMuchUnfinished(t *testing.T) {
+	s := newTestServer(t, config{Loops: 1}, testDescriptors)
+	s.heldBytesLimit = 1 << 20
+	startServer(t, s)
+	payload := bytes.Repeat([]byte("x"), 700_000)
+	frame := masked(textFrame, payload)
+	first := open(t, s, "/echo")
+	first.write(frame[:600_000])
+	awaitRead(t, s)
+	second := open(t, s, "/echo")
+	_, _ = second.Conn.Write(frame[:600_000]) // it may be cut off on the way
+	second.wantEnd()
+	first.write(frame[600_000:])
+	first.wantBytes(plainFrame(textFrame, payload))
+}
+
 func TestControlFrames(t *testing.T) {
 	s := start(t, config{Loops: 1})
 	for _, path := range []string{"/ws", "/echo"} {

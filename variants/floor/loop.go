@@ -169,11 +169,10 @@ func (l *loop) timeoutMilliseconds() int {
 // accept takes what connections wait. No failure ends it, and none makes it spin: its errors are epoll's.
 func (l *loop) accept() error {
 	for range acceptsPerTurn {
-		// Without an address to fill in, which nobody asks for.
-		fd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(l.listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		fd, errno := accept(l.listener)
 		switch errno {
 		case 0:
-			l.admit(int(fd))
+			l.admit(fd)
 		case unix.EAGAIN:
 			return nil
 		case unix.EINTR, unix.ECONNABORTED:
@@ -190,7 +189,7 @@ func (l *loop) accept() error {
 // that are for clients are in use.
 func (l *loop) admit(fd int) {
 	if fd >= len(l.server.conns) {
-		l.writeSome(fd, answerFull)
+		write(fd, answerFull) // its failure changes nothing
 		l.closeDescriptor(fd)
 		return
 	}

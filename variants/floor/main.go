@@ -35,10 +35,12 @@
 //
 // Why the figures are a lower bound for a process that uses one socket per client: such a process must
 // hold the socket and have it watched, must be woken, must read each message and must write each push to each
-// of its receivers. The floor does these things and next to nothing else, each with one system call. What the
-// servers share with it stays in: the Kafka client and decoder (server/feed) and Go's runtime, so a ratio to
-// it says what the network layer and the application add. What could still be below it: submitting the
-// system calls together (io_uring), which leaves the kernel's TCP work, by far the most of it, as it is.
+// of its receivers. The floor does these things and next to nothing else, each with one system call, or one for
+// several. What the servers share with it stays in: the Kafka client and decoder (server/feed), by far the most
+// of a push to few receivers, and Go's runtime; so a ratio to it says what the network layer and the
+// application add. What could still be below it: submitting the system calls together (io_uring), which leaves
+// the kernel's TCP work as it is. Latencies of a machine whose processors are shared with the load generator
+// also depend on who gets a processor first: there, compare CPU time too.
 package main
 
 import (

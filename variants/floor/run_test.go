@@ -243,7 +243,8 @@ func exhaustDescriptors(t *testing.T) (fillers []*os.File) {
 // TestTheTableIsFull refuses whoever comes when the descriptors for clients are in use, and nobody else.
 func TestTheTableIsFull(t *testing.T) {
 	const descriptors = 2*reservedDescriptors + 1
-	s, _ := startStoppable(t, config{Loops: 1}, descriptors)
+	s := newTestServer(t, config{Loops: 1}, descriptors)
+	startServer(t, s)
 	var served []*peer
 	for {
 		p := dial(t, s)

@@ -33,11 +33,12 @@ const (
 // server is the loops and what they share.
 type server struct {
 	// static after construction
-	config   config
-	log      *slog.Logger
-	address  string
-	loops    []*loop
-	troubles chan error // what loops have to say; they do not wait for a log
+	config         config
+	log            *slog.Logger
+	address        string
+	loops          []*loop
+	heldBytesLimit int        // of a loop
+	troubles       chan error // what loops have to say; they do not wait for a log
 
 	// conns has the state of each descriptor. The loop that owns the connection writes it. A descriptor goes from
 	// one loop to another through the kernel, of which Go's memory model knows nothing: hence atomics.
@@ -55,7 +56,7 @@ func newServer(c config, descriptors int, log *slog.Logger) (*server, error) {
 		return nil, fmt.Errorf("floor: the descriptor limit is %d, which leaves none for clients: raise it (ulimit -n, LimitNOFILE)", descriptors)
 	}
 	s := &server{
-		config: c, log: log, troubles: make(chan error, 1),
+		config: c, log: log, heldBytesLimit: maxHeldBytes, troubles: make(chan error, 1),
 		conns: make([]atomic.Uint32, min(descriptors-reservedDescriptors, maxConnections)),
 	}
 	target, err := freeAddress(c.Listen)

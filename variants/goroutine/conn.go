@@ -67,8 +67,12 @@ func (c *conn) begin() {
 	if !c.echoes {
 		c.session = c.shard.core.Open(c)
 	}
-	if c.shard.leaving != nil { // it was upgraded when the drain began
-		c.sendAway()
+	if f := c.shard.leaving; f != nil { // it was upgraded when the drain began, or ended
+		if f.over {
+			c.leave(monitor.Shutdown, nil)
+		} else {
+			c.sendAway()
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type farewell struct {
 	total  int // length of the line
 	before int // connections of other shards ahead of ours
 	sent   int // of ours
+	over   bool
 }
 
 // due is how many of ours should have been sent away by now.

@@ -101,7 +101,7 @@ func TestDrainEndsPeersThatDoNotRead(t *testing.T) {
 	bothProfiles(t, config, func(t *testing.T, w *world) {
 		w.session()
 		record := `{"text":"` + strings.Repeat("x", 8<<10) + `"}`
-		for w.stats.QueuedOut.Load() == 0 { // until the kernel takes no more
+		for peer := w.aConn(); w.stats.QueuedOut.Load() == 0 || peer.wire.writable(); { // until the kernel takes no more
 			w.publish(record)
 		}
 		w.leave()
@@ -109,6 +109,21 @@ func TestDrainEndsPeersThatDoNotRead(t *testing.T) {
 		if n := w.stats.QueuedOut.Load(); n != 0 {
 			t.Errorf("%d bytes still wait", n)
 		}
+	})
+}
+
+func TestAnUpgradeThatIsTooLateEndsAtOnce(t *testing.T) {
+	config := testConfig()
+	config.Drain = time.Hour
+	bothProfiles(t, config, func(t *testing.T, w *world) {
+		for _, sh := range w.server.shards {
+			sh.do(nil, sh.endAll)
+		}
+		nc := w.dial(web.PathWS).NetConn()
+		if _, err := io.ReadAll(nc); err != nil {
+			t.Error(err)
+		}
+		await(w, "ended", 1, closedFor(w, monitor.Shutdown))
 	})
 }
 

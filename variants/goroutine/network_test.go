@@ -196,6 +196,48 @@ func TestAPeerThatHangsUp(t *testing.T) {
 	})
 }
 
+// The shard's clock is turned forward: the first of these peers has read our Close and stays, the second
+// does not read.
+func TestPeersThatDoNotGoAreEnded(t *testing.T) {
+	config := testConfig()
+	config.Shards, config.SocketSendBuffer = 1, 4<<10
+	bothProfiles(t, config, func(t *testing.T, w *world) {
+		stays := w.raw()
+		if _, err := io.WriteString(stays, "GET "+web.PathWS+upgradeFields+"\xff"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(stays); err != nil {
+			t.Fatal(err)
+		}
+		w.session()
+		deaf := w.aConn()
+		for w.stats.QueuedOut.Load() == 0 || deaf.wire.writable() {
+			w.publish(`{"text":"` + strings.Repeat("x", 8<<10) + `"}`)
+		}
+		deaf.do(func() { deaf.Close(monitor.Backlogged) })
+		w.forward(lingerWithin, closing)
+		await(w, "ended", 1, closedFor(w, monitor.ProtocolError))
+		if n := w.stats.Closed(monitor.Backlogged).Load(); n != 0 {
+			t.Errorf("the one that does not read has not had its time")
+		}
+		w.forward(flushWithin, closing)
+		await(w, "ended", 1, closedFor(w, monitor.Backlogged))
+		await(w, "bytes that wait", 0, w.stats.QueuedOut.Load)
+	})
+}
+
+// forward lets time pass for the connections of a phase.
+func (w *world) forward(d time.Duration, p phase) {
+	for _, sh := range w.server.shards {
+		sh.do(nil, func() {
+			sh.endLate(sh.tick.Load()) // has seen who lingers
+			for _, c := range sh.rosters[p] {
+				c.since -= ticks(d)
+			}
+		})
+	}
+}
+
 // The answer to a good request comes before the Close for what is behind it in the same packet.
 func TestWhatBreaksAConnection(t *testing.T) {
 	text := masked(0x81, `{"path":"/ping"}`)

@@ -88,13 +88,14 @@ func (sh *shard) run() {
 		case c := <-sh.calls:
 			sh.account(func() { sh.answer(c) })
 		case <-sh.woken:
-			sh.account(func() { sh.work(clock.C) })
+			sh.work(clock.C)
 		case <-clock.C:
 			sh.account(sh.ticked)
 		}
 	}
 }
 
+// account runs a part of the shard's work, and counts its time.
 func (sh *shard) account(work func()) {
 	began := time.Now()
 	work()
@@ -104,14 +105,17 @@ func (sh *shard) account(work func()) {
 // work handles the records that wait. Between two parts of them it is the connections' turn: their
 // calls, and the writers that have been woken, which on a busy machine only run if the shard lets them.
 func (sh *shard) work(clock <-chan time.Time) {
-	for sh.core.Work(budget) {
-		sh.answerSome(time.Now().Add(budget))
+	for more := true; more; runtime.Gosched() {
+		sh.account(func() {
+			if more = sh.core.Work(budget); more {
+				sh.answerSome(time.Now().Add(budget))
+			}
+		})
 		select {
 		case <-clock:
-			sh.ticked()
+			sh.account(sh.ticked)
 		default:
 		}
-		runtime.Gosched()
 	}
 }
 

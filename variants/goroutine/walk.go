@@ -83,8 +83,9 @@ func (sh *shard) visit(c *conn, tick, idle uint32) {
 	}
 }
 
-// endAll ends every connection at once.
+// endAll ends every connection at once, and those that are still to come.
 func (sh *shard) endAll() {
+	sh.leaving = &farewell{over: true}
 	for len(sh.rosters[open]) > 0 {
 		sh.rosters[open][0].leave(monitor.Shutdown, nil)
 	}

@@ -82,7 +82,7 @@ func maybeRequest(b []byte) bool {
 		case x == ' ':
 			return i > 0
 		case x == '\r' || x == '\n':
-			return i == 0 || x == '\r'
+			return i == 0
 		case x < '!' || x > '~' || i > 32:
 			return false
 		}

@@ -39,15 +39,30 @@ type loop struct {
 	hand       int             // where the walk over the open connections is
 	backlogged map[*conn]struct{}
 	reported   int64 // bytes that waited for their peers when the metric was last told
-	drain      *drain
 	upgrader   *upgrader
 }
 
-// drain is the leaving of a loop's sessions.
+// drain paces the leaving of all loops' WebSockets: the first goes at once, the last when spread is over.
 type drain struct {
-	from  uint32 // tick
-	total int    // sessions then
-	sent  int
+	from   time.Time
+	spread time.Duration
+	total  int64        // WebSockets at the begin
+	sent   atomic.Int64 // away
+}
+
+// take reports whether another WebSocket is due to be sent away, and counts it.
+func (d *drain) take(now time.Time) bool {
+	elapsed := now.Sub(d.from)
+	if elapsed >= d.spread {
+		return true
+	}
+	due := 1 + int64(float64(d.total-1)*elapsed.Seconds()/d.spread.Seconds())
+	for sent := d.sent.Load(); sent < due; sent = d.sent.Load() {
+		if d.sent.CompareAndSwap(sent, sent+1) {
+			return true
+		}
+	}
+	return false
 }
 
 func newLoop(s *server, events gnet.EventLoop, number int) *loop {
@@ -191,37 +206,17 @@ func (l *loop) pingSilent(deadline time.Time) {
 
 var pingFrame = frame(ws.OpPing, nil)
 
-func (l *loop) startDrain() {
-	l.drain = &drain{from: l.tick, total: len(l.rosters[open])}
-}
-
-// drainSome sends the notice and the Close that are due. They are spread over drainSpread: the first
-// at once, the last at its end.
+// drainSome sends the notice and the Close to those whose turn it is.
 func (l *loop) drainSome(deadline time.Time) {
-	d := l.drain
+	d := l.server.drain.Load()
 	if d == nil {
 		return
 	}
-	for n := 0; len(l.rosters[open]) > 0 && d.sent < d.due(l.tick, l.server.drainTicks); n++ {
+	for now := time.Now(); len(l.rosters[open]) > 0 && now.Before(deadline) && d.take(now); now = time.Now() {
 		c := l.rosters[open][len(l.rosters[open])-1]
-		if c.session != nil {
-			c.write(drainingFrame)
-		}
+		c.write(drainingFrame)
 		c.Close(monitor.Draining)
-		d.sent++
-		if n%16 == 15 && time.Now().After(deadline) {
-			return
-		}
 	}
-}
-
-// due is how many sessions of the drain should have been sent away at tick now.
-func (d *drain) due(now, spread uint32) int {
-	elapsed := now - d.from
-	if elapsed >= spread {
-		return max(d.total, d.sent+1<<20) // also those that came since
-	}
-	return 1 + int(uint64(d.total-1)*uint64(elapsed)/uint64(spread))
 }
 
 func (l *loop) add(c *conn, p phase) {

@@ -44,11 +44,11 @@ type server struct {
 	excess         *app.Slots // for the refused, while they read that they are
 	handshakeTicks uint32
 	idleTicks      uint32
-	drainTicks     uint32
 	stopped        chan struct{} // closed when the loops have ended
 	drivers        sync.WaitGroup
 
 	stopping atomic.Bool
+	drain    atomic.Pointer[drain] // nil until the server leaves
 
 	mu    sync.RWMutex
 	loops map[gnet.EventLoop]*loop // guarded by mu
@@ -71,7 +71,6 @@ func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	s := &server{
 		app: a, ready: ready, handed: newHandedOver(a.Config.MaxHTTPConnections), excess: app.NewSlots(app.ExcessConnections),
 		handshakeTicks: ticks(a.Config.HandshakeTimeout),
-		drainTicks:     ticks(a.Config.Drain * 6 / 10), // the rest is the peers', to read and to answer
 		stopped:        make(chan struct{}),
 		loops:          make(map[gnet.EventLoop]*loop),
 	}
@@ -126,9 +125,10 @@ func (s *server) run() error {
 func (s *server) drainAll(web *http.Server) {
 	deadline, cancel := context.WithTimeout(context.Background(), s.app.Config.Drain)
 	defer cancel()
-	for _, l := range s.allLoops() {
-		l.execute(gnet.RunnableFunc(func(context.Context) error { l.startDrain(); return nil }))
-	}
+	s.drain.Store(&drain{
+		from: time.Now(), total: s.app.Stats.Connected.Load(),
+		spread: s.app.Config.Drain * 6 / 10, // the rest is the peers', to read and to answer
+	})
 	s.awaitQuiet(deadline)
 	// Plain HTTP is served to the last, so that /ready says what goes on.
 	if err := web.Shutdown(deadline); err != nil {
@@ -148,16 +148,6 @@ func (s *server) awaitQuiet(deadline context.Context) {
 		case <-look.C:
 		}
 	}
-}
-
-func (s *server) allLoops() []*loop {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var loops []*loop
-	for _, l := range s.loops {
-		loops = append(loops, l)
-	}
-	return loops
 }
 
 // loopOf finds the loop of an event loop; gnet does not list them, so each is met at its first
@@ -278,14 +268,25 @@ func (s *server) guard(c *conn, f func()) {
 		if cause := recover(); cause != nil {
 			s.app.Stats.AppErrors.Add(1)
 			s.app.Log.Error("panic; its connection is closed", "cause", cause, "stack", string(debug.Stack()))
-			if c.phase == open {
-				c.Close(monitor.InternalError)
-			} else {
-				c.end()
-			}
+			c.endBroken()
 		}
 	}()
 	f()
+}
+
+// endBroken ends a connection after a panic. What panicked may do so again on the way out; then TCP
+// ends without a Close.
+func (c *conn) endBroken() {
+	defer func() {
+		if recover() != nil {
+			c.end()
+		}
+	}()
+	if c.phase != open {
+		c.end()
+		return
+	}
+	c.Close(monitor.InternalError)
 }
 
 func action(c *conn) gnet.Action {
