@@ -76,8 +76,8 @@ func rotated[T any](all []T, by int) []T {
 
 // Guesses for the first estimate of how long a run takes; progress corrects them.
 const (
-	guessOverhead   = 3500 * time.Millisecond // start, collect, stop
-	guessConnection = 250 * time.Microsecond
+	guessOverhead   = 1500 * time.Millisecond // start, collect, stop
+	guessConnection = 130 * time.Microsecond
 )
 
 func (c *campaign) guess(s step) time.Duration {

@@ -201,7 +201,7 @@ func TestRun(t *testing.T) {
 	wantOrder(t, r)
 	wantEverythingRecorded(t, r, folder)
 	wantIn(t, c.stdout.String(), "goroutine-tuned", "0.200", "0.900", filepath.Join(folder, "run.json"), "embedded Kafka broker")
-	wantIn(t, c.stderr.String(), "RLIMIT_NOFILE", "connections: 10, as asked for", "12/12", "left]")
+	wantIn(t, c.stderr.String(), "RLIMIT_NOFILE", "connections: 10, as asked for", "15/15", "left]")
 	again := start(t.Context(), nil, "report", folder)
 	again.want(t, 0)
 	if again.stdout.String() == "" || !strings.HasPrefix(c.stdout.String(), again.stdout.String()) {
@@ -216,8 +216,9 @@ func wantOrder(t *testing.T, r *report.Run) {
 		order = append(order, fmt.Sprintf("%s %d/%d %s", m.Scenario, m.Round, m.Connections, m.Variant))
 	}
 	want := []string{
-		"idle 1/5 reactor", "idle 1/5 goroutine-plain", "idle 1/5 goroutine-tuned",
-		"idle 1/10 goroutine-plain", "idle 1/10 goroutine-tuned", "idle 1/10 reactor",
+		"idle 1/3 reactor", "idle 1/3 goroutine-plain", "idle 1/3 goroutine-tuned",
+		"idle 1/6 goroutine-plain", "idle 1/6 goroutine-tuned", "idle 1/6 reactor",
+		"idle 1/10 goroutine-tuned", "idle 1/10 reactor", "idle 1/10 goroutine-plain",
 		"push 1/10 reactor", "push 1/10 goroutine-plain", "push 1/10 goroutine-tuned",
 		"push 2/10 goroutine-plain", "push 2/10 goroutine-tuned", "push 2/10 reactor",
 	}

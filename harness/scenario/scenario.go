@@ -61,7 +61,7 @@ var All = []Scenario{
 		Shows:   "memory per connection: connections that have rules and do nothing",
 		Loadgen: "idle",
 		Flags:   target,
-		Ladder:  []float64{0.5, 1},
+		Ladder:  []float64{1. / 3, 2. / 3, 1},
 		Probes: []Probe{
 			{At: Ready, GC: true, Settle: settle},
 			{At: Held, Settle: settle},
