@@ -153,6 +153,8 @@ func TestUsageErrors(t *testing.T) {
 	for _, row := range []struct{ args, want string }{
 		{"idle --connections=0", "--connections must be at least 1"},
 		{"idle --receivers=0", "--receivers must be at least 1"},
+		{"push --connections=10 --receivers=4 --groups=4", "--groups must be between 0 and 3"},
+		{"slow --connections=10 --groups=-1", "--groups must be between 0 and 1"},
 		{"idle --hold=-1s", "--hold must not be negative"},
 		{"idle --url=wss://localhost/ws", "TLS is not spoken here"},
 		{"idle --url=ws://127.0.0.1:99999/ws", "port"},

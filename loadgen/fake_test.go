@@ -42,6 +42,7 @@ type fakeServer struct {
 	wrongs   mistakes
 	upgrades int
 	sockets  []*websocket.Conn
+	arrivals []*fakeSession         // in the order of their upgrades
 	sessions map[int][]*fakeSession // by group
 	seq      int
 	offsets  [4]int64
@@ -55,6 +56,7 @@ type mistakes struct {
 	raw      func(c net.Conn, push []byte) bool  // writes the push itself
 	refuse   func(n int) bool                    // whether the n-th upgrade is refused
 	upgrade  func()                              // called before an upgrade is answered
+	floor    int                                 // every record goes to the first so many that upgraded, whatever their rules
 	producer producer                            // is given to the program instead of the fake server itself
 }
 
@@ -133,10 +135,11 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.NetConn().(*net.TCPConn).SetWriteBuffer(16 << 10) // the kernel is not to read in a client's place
+	session := &fakeSession{c: c, queue: make(chan []byte, fakeQueue), ended: make(chan struct{})}
 	f.mu.Lock()
 	f.sockets = append(f.sockets, c)
+	f.arrivals = append(f.arrivals, session)
 	f.mu.Unlock()
-	session := &fakeSession{c: c, queue: make(chan []byte, fakeQueue), ended: make(chan struct{})}
 	defer close(session.ended)
 	defer f.forget(session)
 	f.handlers.Go(session.writeAll)
@@ -253,6 +256,9 @@ func (f *fakeServer) push(value []byte, partition int32, offset int64) {
 	seq := f.seq
 	f.seq++
 	sessions := f.sessions[record.ServerID]
+	if floor := f.wrongs.floor; floor > 0 {
+		sessions = slices.Clone(f.arrivals[:min(floor, len(f.arrivals))])
+	}
 	f.mu.Unlock()
 	push := fmt.Appendf(nil, `{"path":"/chat","params":{"cursor":{"partition":%d,"offset":%d},"record":%s}}`, partition, offset, value)
 	for _, session := range sessions {

@@ -27,12 +27,12 @@ const (
 
 // clientConfig resolves and checks everything about the target that can be checked without connecting.
 func (f targetFlags) clientConfig(ctx context.Context, held share) (client.Config, error) {
-	u, err := url.Parse(f.URL)
+	u, err := url.Parse(f.URL[0])
 	if err != nil {
 		return client.Config{}, fmt.Errorf("--url: %w", err)
 	}
 	if u.Scheme != "ws" || u.Hostname() == "" {
-		return client.Config{}, fmt.Errorf("--url %s: want ws://host:port/path (TLS is not spoken here)", f.URL)
+		return client.Config{}, fmt.Errorf("--url %s: want ws://host:port/path (TLS is not spoken here)", f.URL[0])
 	}
 	address, err := resolve(ctx, u)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f targetFlags) clientConfig(ctx context.Context, held share) (client.Confi
 		Host:            u.Host,
 		Path:            u.RequestURI(),
 		Connections:     held.connections(),
-		Sources:         rotate(sources, held.first),
+		Sources:         rotate(sources, held.fed.first+held.rest.first),
 		Timeout:         f.ConnectTimeout,
 		MaxMessageBytes: maxMessageBytes,
 		Seed:            f.Seed,
