@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,10 +249,12 @@ func TestWhatMakesARunInvalid(t *testing.T) {
 	const ms = 1_000_000
 	good := func() *outcome {
 		return &outcome{
-			Connections: connections{Asked: 10, Held: 10},
-			Records:     &records{Asked: 1000, Produced: 1000, Acknowledged: 1000, DeliveriesExpected: 1000, Deliveries: 1000},
-			Paced:       &paced{PerSecond: 1000, Events: 1000, FromNs: 0, ToNs: 1e9},
-			Histograms:  map[string]*sample.Histogram{response: constant(5 * ms), lag: constant(10_000)},
+			accounts: accounts{
+				Connections: connections{Asked: 10, Held: 10},
+				Records:     &records{Asked: 1000, Produced: 1000, Acknowledged: 1000, DeliveriesExpected: 1000, Deliveries: 1000},
+			},
+			Paced:      &paced{PerSecond: 1000, Events: 1000, FromNs: 0, ToNs: 1e9},
+			Histograms: map[string]*sample.Histogram{response: constant(5 * ms), lag: constant(10_000)},
 		}
 	}
 	for _, row := range []struct {
@@ -309,7 +312,7 @@ func constant(ns float64) *sample.Histogram {
 
 // TestWrongOutweighsInvalid: what a server did wrong is wrong however loaded the machine was.
 func TestWrongOutweighsInvalid(t *testing.T) {
-	r, err := (&outcome{Connections: connections{Asked: 1, Failed: 1}, Faults: map[string]int{"an echo": 1}}).result()
+	r, err := (&outcome{accounts: accounts{Connections: connections{Asked: 1, Failed: 1}}, Faults: map[string]int{"an echo": 1}}).result()
 	if err != nil || r.exitCode() != exitWrong || r.Valid {
 		t.Errorf("%v, exit code %d, %+v", err, r.exitCode(), r)
 	}
@@ -390,3 +393,27 @@ type tellerFunc func(counts)
 
 func (f tellerFunc) tell(c counts) { f(c) }
 func (tellerFunc) end()            {}
+
+// TestAccountsMergeWhole: every number that an account has is added.
+func TestAccountsMergeWhole(t *testing.T) {
+	ones := func() accounts {
+		a := accounts{Records: &records{}, Requests: &requests{}, Churn: &churn{}, Slow: &slowReaders{}}
+		for _, account := range []any{&a.Connections, a.Records, a.Requests, a.Churn, a.Slow} {
+			for _, field := range reflect.ValueOf(account).Elem().Fields() {
+				if field.Kind() == reflect.Int {
+					field.SetInt(1)
+				}
+			}
+		}
+		return a
+	}
+	sum := ones()
+	sum.merge(ones())
+	for _, account := range []any{sum.Connections, *sum.Records, *sum.Requests, *sum.Churn, *sum.Slow} {
+		for field, value := range reflect.ValueOf(account).Fields() {
+			if value.Kind() == reflect.Int && value.Int() != 2 {
+				t.Errorf("%T: %s is %d, want 2", account, field.Name, value.Int())
+			}
+		}
+	}
+}
