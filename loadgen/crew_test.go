@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +181,97 @@ func TestCrewWithoutKafka(t *testing.T) {
 		if r.Requests != nil && (r.Requests.Answered != 60 || r.Latency[response].Count != 60) {
 			t.Errorf("%s: %+v", args, *r.Requests)
 		}
+	}
+}
+
+// servers are fake ones that get the same records at the same places.
+type servers []*fakeServer
+
+func startServers(t *testing.T, n int) (all servers, urls string) {
+	t.Helper()
+	var list []string
+	for range n {
+		f := newFakeServer(t)
+		all, list = append(all, f), append(list, f.url())
+	}
+	all[0].misbehave(mistakes{producer: all})
+	return all, strings.Join(list, ",")
+}
+
+// Produce implements producer.
+func (s servers) Produce(value []byte, acknowledged func(int32, int64, error)) {
+	partition, offset := s[0].place()
+	for _, f := range s {
+		f.push(value, partition, offset)
+	}
+	acknowledged(partition, offset, nil)
+}
+
+// Close implements producer.
+func (s servers) Close() {}
+
+// TestSeveralServers: the members of a group are on different servers, and are accounted for as if on one.
+func TestSeveralServers(t *testing.T) {
+	for _, row := range []struct {
+		args       []string
+		deliveries int
+	}{
+		{[]string{"push", "--connections=31", "--receivers=1"}, 120},
+		{[]string{"push", "--connections=30", "--receivers=5"}, 600},
+		{[]string{"push", "--connections=30", "--receivers=5", "--groups=2"}, 600},
+		{[]string{"broadcast", "--connections=31"}, 120 * 31},
+		{[]string{"churn", "--connections=30", "--receivers=5", "--churn-rate=50", "--churn-life=100ms"}, 600},
+	} {
+		all, urls := startServers(t, 3)
+		done := runLoadgen(t, all[0], append(row.args, "--url="+urls, "--rate=500", "--warmup=40ms", "--duration=200ms")...)
+		r := done.result
+		if len(r.WrongBecause) > 0 || done.stderr != "" || r.Records == nil || r.Records.Deliveries != row.deliveries {
+			t.Errorf("%s: exit code %d, %+v, stderr %q", row.args, done.code, r, done.stderr)
+		}
+		if r.URL != urls {
+			t.Errorf("%s: the result says %q", row.args, r.URL)
+		}
+		for i, f := range all {
+			if came := len(f.arrivals); row.args[0] != "churn" && came != (r.Connections.Held+2-i)/3 {
+				t.Errorf("%s: %d of %d connections came to server %d", row.args, came, r.Connections.Held, i)
+			}
+		}
+	}
+}
+
+// TestSeveralServersAndProcesses: with the flag repeated; every connection has its rule, evenly on all servers.
+func TestSeveralServersAndProcesses(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	all, urls := startServers(t, 3)
+	var flags []string
+	for url := range strings.SplitSeq(urls, ",") {
+		flags = append(flags, "--url="+url)
+	}
+	c := startControlled(t, all[0], append([]string{"idle", "--connections=32", "--processes=2"}, flags...)...)
+	if held := c.next(t); string(held["connections"]) != "32" {
+		t.Fatalf("held %s", held)
+	}
+	for i, f := range all {
+		if want := (32 + 2 - i) / 3; f.sessionsUp() != want {
+			t.Errorf("server %d has %d sessions, want %d", i, f.sessionsUp(), want)
+		}
+	}
+	if _, err := io.WriteString(c.stdin, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.next(t)
+	if code := c.ended(t); code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestServerThatIsMissing: it is named, and the others are held.
+func TestServerThatIsMissing(t *testing.T) {
+	all, urls := startServers(t, 2)
+	done := runLoadgen(t, all[0], "idle", "--connections=6", "--hold=0s", "--url="+urls+",ws://127.0.0.1:1/ws")
+	if done.code != exitInvalid || done.result.Connections.Held != 4 ||
+		done.result.Connections.Errors["127.0.0.1:1: connect: connection refused"] != 2 {
+		t.Errorf("exit code %d, %+v", done.code, done.result.Connections)
 	}
 }
 

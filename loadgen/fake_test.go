@@ -235,13 +235,18 @@ func (f *fakeServer) open(context.Context, feedFlags) (producer, error) {
 
 // Produce implements producer: the record goes to its group at once.
 func (f *fakeServer) Produce(value []byte, acknowledged func(int32, int64, error)) {
-	f.mu.Lock()
-	partition := int32(f.seq % len(f.offsets))
-	offset := f.offsets[partition]
-	f.offsets[partition]++
-	f.mu.Unlock()
+	partition, offset := f.place()
 	f.push(value, partition, offset)
 	acknowledged(partition, offset, nil)
+}
+
+// place gives the next record's place in Kafka.
+func (f *fakeServer) place() (partition int32, offset int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	partition = int32(f.seq % len(f.offsets))
+	f.offsets[partition]++
+	return partition, f.offsets[partition] - 1
 }
 
 // push delivers a record that lies at a place in Kafka.
@@ -301,6 +306,14 @@ type finished struct {
 	result         result
 }
 
+// withURL adds the server's, if the arguments name none.
+func withURL(args []string, f *fakeServer) []string {
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--url=") }) {
+		return args
+	}
+	return append(args, "--url="+f.url())
+}
+
 // runLoadgen runs a command line against the fake server and reads the JSON result, if there is one.
 func runLoadgen(t *testing.T, f *fakeServer, args ...string) finished {
 	t.Helper()
@@ -308,10 +321,7 @@ func runLoadgen(t *testing.T, f *fakeServer, args ...string) finished {
 	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, openProducer: f.open, executable: os.Args[0]}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--url=") }) {
-		args = append(args, "--url="+f.url())
-	}
-	args = append(args, "--json", "--quiet")
+	args = append(withURL(args, f), "--json", "--quiet")
 	done := finished{code: p.run(ctx, args), stdout: stdout.String(), stderr: stderr.String()}
 	if done.stdout != "" {
 		decoder := json.NewDecoder(strings.NewReader(done.stdout))

@@ -46,6 +46,7 @@ type fleet struct {
 	// static
 	loop        *client.Loop
 	flags       targetFlags
+	servers     []client.Server
 	share       share
 	echoes      bool
 	heard       listener
@@ -87,6 +88,7 @@ func newFleet(ctx context.Context, flags targetFlags, held share, echoes bool, h
 	config.ReceiveBytes = heard.receiveBytes
 	f := &fleet{
 		flags:       flags,
+		servers:     config.Servers,
 		share:       held,
 		echoes:      echoes,
 		heard:       heard,
@@ -274,13 +276,21 @@ func (f *fleet) blame(i int, was phase, reason error) {
 	if i >= f.share.members() || f.heard.excused != nil && f.heard.excused(i) {
 		return
 	}
-	countText(f.tally.Errors, reason.Error())
+	countText(f.tally.Errors, f.at(i)+reason.Error())
 	f.lost.Add(1)
 	if wasUp {
 		f.tally.Dropped++
 	} else {
 		f.tally.Failed++
 	}
+}
+
+// at names a connection's server, if there are several.
+func (f *fleet) at(i int) string {
+	if len(f.servers) == 1 {
+		return ""
+	}
+	return f.servers[f.share.number(i)%len(f.servers)].Host + ": "
 }
 
 // counts tells how many connections are up.
