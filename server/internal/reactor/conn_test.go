@@ -62,16 +62,17 @@ func newConn(config app.Config) (*conn, *wire) {
 	stats := monitor.NewStats(10)
 	log := slog.New(slog.DiscardHandler)
 	a := &app.App{Config: config, Stats: stats, Log: log, Sessions: app.NewSlots(1), Plain: app.NewSlots(1),
+		Peers: app.NewPeers(config.MaxPerAddress), Pace: app.NewPace(config.MaxMessageRate),
 		Hub: monitor.NewHub(monitor.Options{Shards: 1, InFlight: 1, Router: monitor.NewRouter(), Stats: stats, Log: log, Now: time.Now,
 			Limits: monitor.Limits{MaxRules: 10, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}}})}
 	s := &server{app: a, excess: app.NewSlots(1), loops: make(map[gnet.EventLoop]*loop)}
-	l := &loop{server: s, shard: a.Hub.Shards()[0], busy: stats.LoopBusy(0), backlogged: make(map[*conn]struct{}), upgrader: newUpgrader(true)}
+	l := &loop{server: s, shard: a.Hub.Shards()[0], busy: stats.LoopBusy(0), backlogged: make(map[*conn]struct{}), upgrader: newUpgrader(&config)}
 	w := &wire{handler: s, takes: 1 << 40, fd: -1}
 	a.Sessions.Take()
 	c := &conn{gc: w, loop: l, place: sessionPlace}
 	w.SetContext(c)
 	l.add(c, open)
-	c.upgraded()
+	c.upgraded(false)
 	return c, w
 }
 
@@ -91,7 +92,7 @@ func outcome(stream []byte, echo bool, cut func(rest int) int) (sent string, pha
 	c, w := newConn(testConfig)
 	if echo {
 		c.endSession()
-		c.echoes = true
+		c.marks |= echoes
 	}
 	stream = bytes.Clone(stream) // it is unmasked in place
 	for len(stream) > 0 && c.phase == open {
