@@ -208,10 +208,12 @@ func plain(head []byte) bool {
 		}
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		switch {
-		case !ok || !token(name):
+		case !ok || !token(name) || !printable(value):
 			return false
 		case bytes.EqualFold(name, []byte("host")):
-			hosts++
+			if hosts++; !plainHost(bytes.Trim(value, " \t")) {
+				return false
+			}
 		case bytes.EqualFold(name, []byte("sec-websocket-key")):
 			if keys++; !goodKey(bytes.Trim(value, " \t")) {
 				return false
@@ -231,6 +233,28 @@ func token(name []byte) bool {
 		}
 	}
 	return len(name) > 0
+}
+
+// printable says whether a field's value has no control characters (RFC 9110 5.5).
+func printable(value []byte) bool {
+	for _, x := range value {
+		if x < ' ' && x != '\t' || x == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// plainHost says whether a host is one beyond doubt: a name or an address, and a port.
+func plainHost(host []byte) bool {
+	for _, x := range host {
+		letter := 'a' <= x|0x20 && x|0x20 <= 'z'
+		digit := '0' <= x && x <= '9'
+		if !letter && !digit && bytes.IndexByte([]byte("-._~:[]"), x) < 0 {
+			return false
+		}
+	}
+	return len(host) > 0
 }
 
 // goodKey says whether a key is 16 bytes in base64.

@@ -196,12 +196,17 @@ func (c *conn) add(payload []byte) {
 const leastMessageBytes = 512
 
 // grow makes room for n more bytes. Room is doubled, so that a long message is copied about once, but
-// never beyond what has been announced, and what has been announced takes nothing before it comes.
+// not beyond the end of a message that is known; what has been announced takes nothing before it comes.
 func (in *inbound) grow(n int) {
-	if need := len(in.message) + n; need > cap(in.message) {
-		room := max(need, min(max(2*cap(in.message), leastMessageBytes), need+int(in.left)))
-		in.message = append(make([]byte, 0, room), in.message...)
+	need := len(in.message) + n
+	if need <= cap(in.message) {
+		return
 	}
+	room := max(2*cap(in.message), leastMessageBytes)
+	if in.fin {
+		room = min(room, need+int(in.left))
+	}
+	in.message = append(make([]byte, 0, max(need, room)), in.message...)
 }
 
 // wellFormed reports that the message so far may be the beginning of UTF-8, or all of it.
