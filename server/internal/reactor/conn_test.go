@@ -127,6 +127,9 @@ func outcome(stream []byte, echo bool, cut func(rest int) int) (sent string, pha
 		clear(part) // the loop reads the next packet into the same buffer
 		stream = stream[n:]
 	}
+	if c.phase == open {
+		return w.sent.String(), open, 0
+	}
 	return w.sent.String(), c.phase, c.reason
 }
 

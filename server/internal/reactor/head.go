@@ -138,6 +138,7 @@ func (c *conn) choose(b []byte, end int) []byte {
 // upgraded makes the connection a WebSocket, of the chat protocol or an echo.
 func (c *conn) upgraded(echo bool) {
 	c.in, c.pace = nil, app.PaceNow()
+	c.reason = monitor.PeerGone // until we know better
 	c.loop.move(c, open)
 	c.loop.server.app.Stats.Upgraded.Add(1)
 	c.loop.server.app.Stats.Connected.Add(1)

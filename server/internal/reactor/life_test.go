@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"chatmonitor/server/app"
@@ -19,6 +20,12 @@ import (
 // Everything at once, for the race detector and for goroutines that are left: several loops, plain
 // requests, upgrades of both kinds, requests, pushes, resets, and a drain under all of it.
 func TestAWholeLife(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { // when the server's own cleanup is done
+		if err := goleak.Find(append(pools, before)...); err != nil {
+			t.Error(err)
+		}
+	})
 	config := liveConfig()
 	config.Shards = 3
 	w := start(t, config)

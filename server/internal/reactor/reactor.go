@@ -264,11 +264,8 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	if !ok || c.phase == closed {
 		return gnet.None
 	}
-	if c.phase == open {
-		c.reason = monitor.PeerGone
-		if s.stopping.Load() {
-			c.reason = monitor.Shutdown
-		}
+	if c.phase == open && c.reason == monitor.PeerGone && s.stopping.Load() {
+		c.reason = monitor.Shutdown
 	}
 	// A connection that was refused has given a session's place back, if it had one.
 	wasWebSocket := c.place == sessionPlace && c.phase != inHead

@@ -60,7 +60,6 @@ type world struct {
 // start serves until the end of the test, or until it leaves. prepare may change the server before.
 func start(t testing.TB, config app.Config, prepare ...func(*server)) *world {
 	t.Helper()
-	before := goleak.IgnoreCurrent()
 	w := &world{TB: t, address: freeAddress(t), served: make(chan error, 1)}
 	ctx, leave := context.WithCancel(context.Background())
 	w.leave = leave
@@ -81,9 +80,6 @@ func start(t testing.TB, config app.Config, prepare ...func(*server)) *world {
 		leave()
 		w.awaitEnd()
 		pool.Close()
-		if err := goleak.Find(append(pools, before)...); err != nil {
-			t.Error(err)
-		}
 	})
 	return w
 }
