@@ -57,6 +57,8 @@ type App struct {
 	Hub      *monitor.Hub
 	Sessions *Slots // one for each open WebSocket or handshake under way
 	Plain    *Slots // one for each open plain HTTP connection
+	Peers    *Peers // one for each open connection of an address
+	Pace     Pace   // of each client's messages
 
 	serving context.Context // ends when draining begins
 	feed    *feed.Feed
@@ -81,15 +83,15 @@ func (a *App) HTTPServer(upgrade http.Handler) *http.Server {
 		ReadHeaderTimeout: a.Config.HandshakeTimeout,
 		IdleTimeout:       httpIdle,
 		WriteTimeout:      httpWrite,
-		MaxHeaderBytes:    MaxHeadBytes,
+		MaxHeaderBytes:    a.Config.MaxHeadBytes - headSlopBytes,
 		ErrorLog:          slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), // what peers do wrong
 	}
 }
 
-// MaxHeadBytes bounds a request's head.
-const MaxHeadBytes = 16 << 10
-
 const (
+	// net/http reads this much beyond its MaxHeaderBytes before it refuses a head.
+	headSlopBytes = 4096
+
 	httpIdle  = 60 * time.Second // a kept-alive connection between requests
 	httpWrite = 60 * time.Second // an answer that is not read
 )
@@ -138,7 +140,7 @@ func serve(n Network, config Config, stats *monitor.Stats, log *slog.Logger) err
 	defer stopAdmin()
 	pool := monitor.NewPool(config.SlowWorkers, config.SlowQueue)
 	defer pool.Close()
-	a := newApp(ctx, config, address, stats, log, pool)
+	a := New(ctx, config, address, stats, log, pool)
 
 	var reading sync.WaitGroup
 	feedCtx, stopFeed := context.WithCancel(context.Background())
@@ -151,7 +153,9 @@ func serve(n Network, config Config, stats *monitor.Stats, log *slog.Logger) err
 	return err
 }
 
-func newApp(ctx context.Context, config Config, address string, stats *monitor.Stats, log *slog.Logger, pool *monitor.Pool) *App {
+// New wires an application that is to listen on the address, and that leaves when ctx ends. It does
+// nothing by itself: a network layer serves it, and Main has it fed.
+func New(ctx context.Context, config Config, address string, stats *monitor.Stats, log *slog.Logger, pool *monitor.Pool) *App {
 	if config.Shards == 0 {
 		config.Shards = runtime.GOMAXPROCS(0)
 	}
@@ -168,6 +172,8 @@ func newApp(ctx context.Context, config Config, address string, stats *monitor.S
 		Config: config, Address: address, Log: log, Stats: stats, Hub: hub, serving: ctx,
 		Sessions: NewSlots(config.MaxConnections),
 		Plain:    NewSlots(config.MaxHTTPConnections),
+		Peers:    NewPeers(config.MaxPerAddress),
+		Pace:     NewPace(config.MaxMessageRate),
 		feed: feed.New(feed.Options{
 			Brokers: config.Kafka, Topic: config.Topic, MaxRecordBytes: config.MaxRecordBytes,
 			Hub: hub, Stats: stats, Log: log,

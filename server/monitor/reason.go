@@ -14,6 +14,7 @@ const (
 	InternalError                // a handler panicked
 	SlowConsumer                 // more waits for the client than --outbound-budget-bytes
 	Backlogged                   // too many requests wait behind a slow one
+	TooFast                      // more messages than --max-messages-per-second
 	PeerSilent                   // no sign of life for three idle pings
 	Draining                     // the server is leaving
 	Shutdown                     // the server left before the client did
@@ -28,6 +29,7 @@ const (
 	BadHandshake  // an upgrade request that RFC 6455 4.2 refuses
 	SessionsFull  // --max-connections are open
 	HTTPFull      // --max-http-connections are open
+	AddressFull   // --max-connections-per-address are open of the peer's address
 	Leaving       // the server is draining
 	NoDescriptors // the process has no file descriptor left
 	reasons
@@ -48,6 +50,7 @@ var reasonTexts = [reasons]struct {
 	InternalError:  {"internal_error", 1011, "internal error"},
 	SlowConsumer:   {"slow_consumer", 1013, "too much waits to be read"},
 	Backlogged:     {"request_backlog", 1008, "too many requests at once"},
+	TooFast:        {"message_rate", 1008, "too many messages in a second"},
 	PeerSilent:     {"peer_silent", 0, ""},
 	Draining:       {"draining", 1012, "the server restarts"},
 	Shutdown:       {"shutdown", 0, ""},
@@ -60,6 +63,7 @@ var reasonTexts = [reasons]struct {
 	BadHandshake:   {name: "bad_handshake"},
 	SessionsFull:   {name: "sessions_full"},
 	HTTPFull:       {name: "http_full"},
+	AddressFull:    {name: "address_full"},
 	Leaving:        {name: "draining"},
 	NoDescriptors:  {name: "no_descriptors"},
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"chatmonitor/server/app"
 	"chatmonitor/server/monitor"
 )
 
@@ -27,6 +28,7 @@ type conn struct {
 	wire   *wire
 	out    outbox
 	echoes bool // a WebSocket on /echo
+	pace   pace
 
 	heard atomic.Uint32 // tick of the last sign of life
 	// When both are true, nobody has anything to say any more. The writer sets the first and looks at
@@ -48,6 +50,7 @@ func newConn(s *server, ws *websocket.Conn, w *wire, echoes bool) *conn {
 	c := &conn{shard: s.nextShard(), ws: ws, wire: w, echoes: echoes}
 	c.out = s.profile.newOutbox(c)
 	c.heard.Store(c.shard.tick.Load())
+	c.pace.due = app.PaceNow()
 	ws.SetPingHandler(c.pinged)
 	ws.SetPongHandler(c.ponged)
 	ws.SetCloseHandler(leaveToReader)
@@ -132,6 +135,7 @@ func (c *conn) forget() {
 	c.shard.remove(c)
 	c.phase = closed
 	c.shard.server.app.sessions.Give()
+	c.wire.leaveAddress()
 	c.stats().Connected.Add(-1)
 	c.stats().Closed(c.reason).Add(1)
 }

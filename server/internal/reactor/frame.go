@@ -73,7 +73,10 @@ const maxFrameHead = 10
 
 // frame is the unmasked frame that carries a payload, in one piece: one write, one packet.
 func frame(op ws.OpCode, payload []byte) []byte {
-	b := make([]byte, 0, maxFrameHead+len(payload))
+	return appendFrame(make([]byte, 0, maxFrameHead+len(payload)), op, payload)
+}
+
+func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
 	b = append(b, 0x80|byte(op))
 	switch n := len(payload); {
 	case n < 126:

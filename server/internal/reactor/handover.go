@@ -38,8 +38,9 @@ func (c *conn) handOver(b []byte) {
 		return
 	}
 	s.app.Stats.PlainHTTP.Add(1)
-	c.place = noPlace // it goes along
-	s.handed.give(&replayed{TCPConn: tcp, pending: append([]byte(nil), b...), loop: c.loop})
+	along := c.marks & addressed
+	c.place, c.marks = noPlace, c.marks&^addressed // they go along
+	s.handed.give(&replayed{TCPConn: tcp, pending: append([]byte(nil), b...), loop: c.loop, marks: along})
 	c.end()
 }
 
@@ -62,6 +63,7 @@ type replayed struct {
 	*net.TCPConn
 	pending []byte
 	loop    *loop // that it came from
+	marks   marks // addressed, or none
 	active  bool  // a request is under way; net/http's, which tells of the changes one after the other
 }
 
@@ -123,6 +125,14 @@ func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 	}
 	if state == http.StateClosed {
 		r.loop.server.app.Plain.Give()
+		r.leaveAddress()
+	}
+}
+
+// leaveAddress takes the connection out of its address's count.
+func (r *replayed) leaveAddress() {
+	if r.marks&addressed != 0 {
+		r.loop.server.app.Peers.Give(r.RemoteAddr())
 	}
 }
 
@@ -146,8 +156,10 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.app.Plain.Give()
-	if err := s.sendBack(nc.(*replayed), buffered, r); err != nil {
+	back := nc.(*replayed)
+	if err := s.sendBack(back, buffered, r); err != nil {
 		s.app.Sessions.Give()
+		back.leaveAddress()
 		s.app.Log.Debug("reactor: an upgrade failed", "err", err)
 	}
 }
@@ -170,7 +182,10 @@ func (s *server) sendBack(r *replayed, buffered *bufio.ReadWriter, request *http
 		return errors.Join(err, r.Close())
 	}
 	early = append(append([]byte(nil), early...), r.pending...)
-	c := &conn{place: sessionPlace, echoes: request.URL.Path == app.PathEcho}
+	c := &conn{place: sessionPlace, marks: r.marks}
+	if request.URL.Path == app.PathEcho {
+		c.marks |= echoes
+	}
 	if len(early) > 0 {
 		c.in = &inbound{bytes: early}
 	}
@@ -196,7 +211,7 @@ func (c *conn) comeBack(gc gnet.Conn, l *loop) {
 	gc.SetContext(c)
 	l.add(c, inHead)
 	in := c.in
-	c.upgraded()
+	c.upgraded(c.is(echoes))
 	if in != nil {
 		c.receive(in.bytes)
 	}
