@@ -114,12 +114,15 @@ func (c *conn) hear() {
 }
 
 // Push is monitor.Conn's.
-func (c *conn) Push(p *monitor.Push) bool {
-	if c.write(p.Framed(textFrame).([]byte)) {
-		return true
+func (c *conn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
+	b := p.Framed(textFrame).([]byte)
+	switch taken := c.write(b, p.Account()); {
+	case !taken:
+		return monitor.Dropped, c.reason
+	case c.out != nil || c.loop.cork.conn == c && len(b) <= corkBytes:
+		return monitor.Buffered, 0
 	}
-	c.loop.server.app.Stats.Dropped(c.reason).Add(1)
-	return false
+	return monitor.Handed, 0
 }
 
 // Close is monitor.Conn's.

@@ -139,10 +139,10 @@ func TestNothingForAClosedConnectionReachesAStranger(t *testing.T) {
 		}
 		push := monitor.NewPush([]byte("secret"))
 		w.onLoops(func(*loop) {
-			if gone.Push(push) {
+			if o, _ := gone.Push(push); o != monitor.Dropped {
 				t.Error("a push to a closed connection is said to be taken")
 			}
-			gone.write(pingFrame)
+			gone.write(pingFrame, nil)
 			gone.reply(1, []byte("secret"))
 			gone.send([]byte("secret"))
 			gone.Close(monitor.Draining)

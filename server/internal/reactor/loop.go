@@ -221,7 +221,7 @@ func (l *loop) pingIfSilent(c *conn) {
 		c.Close(monitor.PeerSilent)
 	case silent >= idle*(1+c.pings()):
 		c.marks += onePing
-		c.write(pingFrame)
+		c.write(pingFrame, nil)
 	}
 }
 
@@ -235,7 +235,7 @@ func (l *loop) drainSome(deadline time.Time) {
 	}
 	for now := time.Now(); len(l.rosters[open]) > 0 && now.Before(deadline) && d.take(now); now = time.Now() {
 		c := l.rosters[open][len(l.rosters[open])-1]
-		c.write(drainingFrame)
+		c.write(drainingFrame, nil)
 		c.Close(monitor.Draining)
 	}
 }

@@ -269,7 +269,7 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	}
 	// A connection that was refused has given a session's place back, if it had one.
 	wasWebSocket := c.place == sessionPlace && c.phase != inHead
-	c.forgetOutbound()
+	c.loseOutbound()
 	c.loop.move(c, closed)
 	c.loop.conns.Add(-1)
 	c.in = nil

@@ -66,7 +66,11 @@ func start(t testing.TB, config app.Config, prepare ...func(*server)) *world {
 	pool := monitor.NewPool(1, 1)
 	log := slog.New(slog.NewTextHandler(w, nil))
 	ready := make(chan struct{})
-	w.server = newServer(app.New(ctx, config, w.address, monitor.NewStats(config.MetricsMaxSeries), log, pool), func() { close(ready) })
+	a, err := app.New(ctx, config, w.address, monitor.NewStats(config.MetricsMaxSeries), log, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.server = newServer(a, func() { close(ready) })
 	for _, p := range prepare {
 		p(w.server)
 	}
