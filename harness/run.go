@@ -187,7 +187,7 @@ func openBroker(ctx context.Context, kafka, topic string, partitions int) (stack
 	if kafka != stack.KindEmbedded {
 		return stack.OpenExternal(ctx, kafka)
 	}
-	return stack.StartEmbedded(stack.EmbeddedConfig{Topic: topic, Partitions: partitions, Listen: "127.0.0.1:0"})
+	return stack.StartEmbedded(stack.BrokerConfig{Topic: topic, Partitions: partitions, Listen: "127.0.0.1:0"})
 }
 
 // makeFolder makes the run's own folder, named after the time and the commit.
