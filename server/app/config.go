@@ -18,10 +18,11 @@ type Config struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address for HTTP and WebSocket. Port 0 takes a free one, which the log tells. Default: ${default}."`
 	AdminListen string `placeholder:"HOST:PORT" help:"Loopback address for /debug/pprof/, POST /gc and /memory. Default: off."`
 
-	Kafka             []string `default:"127.0.0.1:9092" sep:"," placeholder:"HOST:PORT" help:"Kafka brokers to start from, separated by commas. Default: ${default}."`
-	Topic             string   `default:"chat" placeholder:"NAME" help:"Kafka topic of the chat records. Default: ${default}."`
-	MaxRecordBytes    int      `default:"262144" placeholder:"BYTES" help:"Longer records are counted and skipped. It must stay below the outbound budget. Default: ${default}."`
-	MaxRecordsInShard int      `name:"max-records-in-flight" default:"1024" placeholder:"COUNT" help:"Records that may wait for one shard; when it is full, the feed waits and Kafka holds the backlog. Default: ${default}."`
+	Kafka []string `default:"127.0.0.1:9092" sep:"," placeholder:"HOST:PORT" help:"Kafka brokers to start from, separated by commas. Default: ${default}."`
+	Topic string   `default:"chat" placeholder:"NAME" help:"Kafka topic of the chat records. Default: ${default}."`
+	KafkaAccess
+	MaxRecordBytes    int `default:"262144" placeholder:"BYTES" help:"Longer records are counted and skipped. It must stay below the outbound budget. Default: ${default}."`
+	MaxRecordsInShard int `name:"max-records-in-flight" default:"1024" placeholder:"COUNT" help:"Records that may wait for one shard; when it is full, the feed waits and Kafka holds the backlog. Default: ${default}."`
 
 	MaxConnections      int           `default:"0" placeholder:"COUNT" help:"Open WebSockets and handshakes under way; more get 503. Default: what the descriptor limit allows, less a reserve."`
 	MaxHTTPConnections  int           `name:"max-http-connections" default:"0" placeholder:"COUNT" help:"Open plain HTTP connections; more get 503. Default: 256, or a sixteenth of a small descriptor limit."`
@@ -66,6 +67,7 @@ func (c *Config) validate() error {
 	if c.Topic == "" {
 		problem("--topic: no topic is named")
 	}
+	problems = append(problems, c.KafkaAccess.problems()...)
 	for _, n := range c.numbers() {
 		if n.value < n.least {
 			problem("--%s: %d is less than %d", n.flag, n.value, n.least)

@@ -55,11 +55,11 @@ func newListener(t *testing.T) *listener {
 	return l
 }
 
-func (l *listener) Push(p *monitor.Push) bool {
+func (l *listener) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pushes = append(l.pushes, p.Framed(func(b []byte) any { return string(b) }).(string))
-	return true
+	l.pushes = append(l.pushes, p.Framed(func(b []byte, _ *monitor.Account) any { return string(b) }).(string))
+	return monitor.Handed, 0
 }
 
 func (l *listener) Close(monitor.Reason) {}
@@ -71,7 +71,10 @@ func (l *listener) got() []string {
 }
 
 func (l *listener) run(t *testing.T, address string) *Feed {
-	f := New(Options{Brokers: []string{address}, Topic: "chat", MaxRecordBytes: 1000, Hub: l.hub, Stats: l.stats, Log: slog.New(slog.DiscardHandler)})
+	f, err := New(Options{Brokers: []string{address}, Topic: "chat", MaxRecordBytes: 1000, Hub: l.hub, Stats: l.stats, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); f.Run(ctx) }()
@@ -191,7 +194,7 @@ func TestAPeerThatIsNotKafka(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	conn, err := guardedDialer{time.Second}.Dial("tcp", server.Addr().String())
+	conn, err := newDialer(nil, monitor.NewStats(1)).Dial("tcp", server.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,10 @@ const (
 	Shutdown                     // the server left before the client did
 	closeReasons
 
+	// Undelivered is why a push was dropped that its connection had taken, or was about to get, when it
+	// closed for whatever reason.
+	Undelivered
+
 	// Why a connection was refused before it was a WebSocket.
 	HeadTimeout   // no complete request head within --handshake-timeout
 	HeadTooLong   // the request head is over the limit
@@ -52,6 +56,7 @@ var reasonTexts = [reasons]struct {
 	Draining:       {"draining", 1012, "the server restarts"},
 	Shutdown:       {"shutdown", 0, ""},
 	closeReasons:   {},
+	Undelivered:    {name: "closed"},
 	HeadTimeout:    {name: "handshake_timeout"},
 	HeadTooLong:    {name: "head_too_long"},
 	NotHTTP:        {name: "not_http"},
@@ -77,7 +82,10 @@ func (r Reason) CloseText() string { return reasonTexts[r].text }
 func CloseReasons() []Reason { return reasonRange(0, closeReasons) }
 
 // Refusals lists why a connection may be refused before it is a WebSocket.
-func Refusals() []Reason { return reasonRange(closeReasons+1, reasons) }
+func Refusals() []Reason { return reasonRange(HeadTimeout, reasons) }
+
+// DropReasons lists why a push may be dropped: with the connection's end, or after it.
+func DropReasons() []Reason { return append(CloseReasons(), Undelivered) }
 
 func reasonRange(from, to Reason) []Reason {
 	list := make([]Reason, 0, to-from)

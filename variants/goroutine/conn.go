@@ -82,12 +82,11 @@ func (c *conn) do(f func()) { c.shard.do(c, f) }
 func (c *conn) stats() *monitor.Stats { return c.shard.server.app.stats }
 
 // Push is monitor.Conn's.
-func (c *conn) Push(p *monitor.Push) bool {
+func (c *conn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	if c.send(p.Framed(prepare).(*message)) {
-		return true
+		return monitor.Buffered, 0
 	}
-	c.stats().Dropped(c.reason).Add(1)
-	return false
+	return monitor.Dropped, c.reason
 }
 
 // send has m written, on the shard's goroutine. A connection that is over its budget is closed.

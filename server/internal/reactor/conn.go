@@ -55,10 +55,22 @@ type inbound struct {
 	op      ws.OpCode
 }
 
-// outbound is the sizes of the messages that the kernel has not yet taken whole, oldest first.
+// outbound is the messages that the kernel has not yet taken whole, oldest first.
 type outbound struct {
-	sizes []int
-	bytes int // sum of sizes
+	waiting []unwritten
+	bytes   int // of all of them
+}
+
+type unwritten struct {
+	bytes   int
+	account *monitor.Account // to be told what becomes of it; nil: not a record's
+}
+
+// lose tells the accounts that the rest will not be written.
+func (o *outbound) lose() {
+	for _, m := range o.waiting {
+		m.account.Lost()
+	}
 }
 
 // receive takes what the socket brought. b is the loop's, and may be changed.
@@ -227,12 +239,15 @@ func (c *conn) peerCloses(payload []byte) {
 }
 
 // Push is monitor.Conn's.
-func (c *conn) Push(p *monitor.Push) bool {
-	if c.write(p.Framed(textFrame).([]byte)) {
-		return true
+func (c *conn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
+	if !c.write(p.Framed(textFrame).([]byte)) {
+		return monitor.Dropped, c.reason
 	}
-	c.loop.server.app.Stats.Dropped(c.reason).Add(1)
-	return false
+	if c.out == nil {
+		return monitor.Handed, 0
+	}
+	c.out.waiting[len(c.out.waiting)-1].account = p.Account()
+	return monitor.Buffered, 0
 }
 
 // Close is monitor.Conn's.
@@ -268,9 +283,11 @@ func (c *conn) send(b []byte) bool {
 			c.out = &outbound{}
 			c.loop.backlogged[c] = struct{}{}
 		}
-		c.out.sizes = append(c.out.sizes, len(b))
+		c.out.waiting = append(c.out.waiting, unwritten{bytes: len(b)})
 		c.out.bytes += len(b)
 		c.account(waiting)
+	} else if c.out != nil {
+		c.account(0)
 	}
 	return true
 }
@@ -282,17 +299,18 @@ func (c *conn) overBudget(n int) bool {
 		return false
 	}
 	c.account(c.gc.OutboundBuffered())
-	return c.out != nil && c.out.bytes-c.out.sizes[0]+n > c.loop.server.app.Config.OutboundBudgetBytes
+	return c.out != nil && c.out.bytes-c.out.waiting[0].bytes+n > c.loop.server.app.Config.OutboundBudgetBytes
 }
 
 // account forgets the messages that the kernel has taken whole, now that waiting bytes are left.
 func (c *conn) account(waiting int) {
 	o := c.out
-	for len(o.sizes) > 0 && o.bytes-o.sizes[0] >= waiting {
-		o.bytes -= o.sizes[0]
-		o.sizes = o.sizes[1:]
+	for len(o.waiting) > 0 && o.bytes-o.waiting[0].bytes >= waiting {
+		o.bytes -= o.waiting[0].bytes
+		o.waiting[0].account.Flushed()
+		o.waiting = o.waiting[1:]
 	}
-	if len(o.sizes) == 0 {
+	if len(o.waiting) == 0 {
 		c.out = nil
 		delete(c.loop.backlogged, c)
 	}

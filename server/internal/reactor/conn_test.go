@@ -200,9 +200,9 @@ func TestOutboundBudget(t *testing.T) {
 	c, w := newConn(config)
 	push := monitor.NewPush(bytes.Repeat([]byte("x"), 98)) // a frame of 100 bytes
 	w.takes = 130
-	for i, want := range []bool{true, true, true, true, false} {
+	for i, want := range []monitor.Outcome{monitor.Handed, monitor.Buffered, monitor.Buffered, monitor.Buffered, monitor.Dropped} {
 		// the first is taken, the second is being written, two wait, the fifth is too much
-		if got := c.Push(push); got != want {
+		if got, _ := c.Push(push); got != want {
 			t.Fatalf("push %d: got %v", i, got)
 		}
 	}
@@ -212,13 +212,16 @@ func TestOutboundBudget(t *testing.T) {
 
 	c, w = newConn(config)
 	w.takes = 10
-	if !c.Push(monitor.NewPush(make([]byte, 5000))) {
+	if got, _ := c.Push(monitor.NewPush(make([]byte, 5000))); got != monitor.Buffered {
 		t.Error("one message over the budget was refused though nothing else waited")
 	}
 	w.buffered = 0 // the kernel has taken it
 	w.takes = 0
-	first, second := c.Push(push), c.Push(push)
-	if third := c.Push(monitor.NewPush(make([]byte, 200))); !first || !second || third {
+	var got [3]monitor.Outcome
+	for i, p := range []*monitor.Push{push, push, monitor.NewPush(make([]byte, 200))} {
+		got[i], _ = c.Push(p)
+	}
+	if got != [3]monitor.Outcome{monitor.Buffered, monitor.Buffered, monitor.Dropped} {
 		t.Error("the account does not begin anew when all is written")
 	}
 }

@@ -87,7 +87,7 @@ func frame(op ws.OpCode, payload []byte) []byte {
 }
 
 // textFrame frames a push for all its receivers.
-func textFrame(payload []byte) any { return frame(ws.OpText, payload) }
+func textFrame(payload []byte, _ *monitor.Account) any { return frame(ws.OpText, payload) }
 
 func closeFrame(reason monitor.Reason) []byte {
 	return frame(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(reason.CloseCode()), reason.CloseText()))

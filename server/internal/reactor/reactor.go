@@ -240,6 +240,12 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	c.loop.move(c, closed)
 	c.loop.conns.Add(-1)
 	delete(c.loop.backlogged, c)
+	if c.out != nil {
+		c.account(gc.OutboundBuffered())
+	}
+	if c.out != nil {
+		c.out.lose()
+	}
 	c.in, c.out = nil, nil
 	c.endSession()
 	s.give(c.place)
