@@ -10,10 +10,10 @@ BENCHFLAGS ?=
 DEMOFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench demo clean
+.PHONY: help build test race lint fuzz bench demo kafka-image clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build server, goroutine, floor, loadgen and harness into bin/
 	$(GO) build -o $(BIN)/ $(PROGRAMS)
@@ -43,6 +43,9 @@ bench: build ## compare the servers and the floor: memory, push latency, broadca
 
 demo: build ## run a broker, the server and made-up chat, to look at; Ctrl-C ends it
 	$(BIN)/harness demo $(DEMOFLAGS)
+
+kafka-image: ## build a Docker image with Apache Kafka from package managers, where none can be pulled
+	@harness/stack/kafka-image/build.sh
 
 clean: ## remove what was built
 	rm -rf $(BIN)
