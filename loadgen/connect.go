@@ -112,7 +112,7 @@ func (l *connectLoad) awaitAll(ctx context.Context, s *session, at start) error 
 	if err := l.stream.settle(ctx, 2*l.timeout, func() bool { return l.settled.Load() >= all }); err != nil {
 		return err
 	}
-	if err := s.fleet.ask(ctx, func() error { return s.fleet.countHeld() }); err != nil {
+	if err := s.fleet.ask(ctx, s.fleet.countHeld); err != nil {
 		return err
 	}
 	return s.measureMemory()

@@ -133,7 +133,7 @@ func (f *fleet) connect(ctx context.Context, then func() error) error {
 	if err := f.runRound(ctx, fed, f.share.members(), f.dial); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	return f.ask(ctx, func() error { return f.countHeld() })
+	return f.ask(ctx, f.countHeld)
 }
 
 // countHeld ends the time in which connections come up.
