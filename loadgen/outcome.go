@@ -54,7 +54,14 @@ type connections struct {
 	Failed         int            `json:"failed"`
 	Dropped        int            `json:"dropped"`
 	ConnectSeconds float64        `json:"connect_seconds"`
+	Ramp           []rampPoint    `json:"ramp,omitempty"` // how they came up; of a run in one process
 	Errors         map[string]int `json:"errors"`
+}
+
+// rampPoint is how many connections were ready after how long.
+type rampPoint struct {
+	Connections int     `json:"connections"`
+	Seconds     float64 `json:"seconds"`
 }
 
 func (c *connections) counts() []*int { return []*int{&c.Asked, &c.Held, &c.Failed, &c.Dropped} }
@@ -62,6 +69,7 @@ func (c *connections) counts() []*int { return []*int{&c.Asked, &c.Held, &c.Fail
 func (c *connections) merge(from connections) {
 	addCounts(c, &from)
 	c.ConnectSeconds = max(c.ConnectSeconds, from.ConnectSeconds)
+	c.Ramp = nil // the points of several processes lie at different times
 	c.Errors = mergeTexts(c.Errors, from.Errors)
 }
 

@@ -25,13 +25,14 @@ type result struct {
 	URL       string `json:"url"`
 	Processes int    `json:"processes"`
 	accounts
-	Rate           *rate                     `json:"rate,omitempty"`
-	Latency        map[string]sample.Summary `json:"latency,omitempty"`
-	Series         []sample.Second           `json:"series,omitempty"` // of response, by the second of receipt
-	Self           usage                     `json:"self"`
-	Valid          bool                      `json:"valid"`
-	InvalidBecause []string                  `json:"invalid_because"`
-	WrongBecause   []string                  `json:"wrong_because"`
+	Rate           *rate                        `json:"rate,omitempty"`
+	Latency        map[string]sample.Summary    `json:"latency,omitempty"`
+	Histograms     map[string]*sample.Histogram `json:"histograms,omitempty"` // what latency sums up
+	Series         []sample.Second              `json:"series,omitempty"`     // of response, by the second of receipt
+	Self           usage                        `json:"self"`
+	Valid          bool                         `json:"valid"`
+	InvalidBecause []string                     `json:"invalid_because"`
+	WrongBecause   []string                     `json:"wrong_because"`
 }
 
 func (o *outcome) result() (*result, error) {
@@ -50,10 +51,10 @@ func (o *outcome) result() (*result, error) {
 		Self:      o.Self,
 	}
 	if len(o.Histograms) > 0 {
-		r.Latency = map[string]sample.Summary{}
+		r.Latency, r.Histograms = map[string]sample.Summary{}, map[string]*sample.Histogram{}
 	}
 	for name, histogram := range o.allHistograms() {
-		r.Latency[name] = histogram.Summary()
+		r.Latency[name], r.Histograms[name] = histogram.Summary(), histogram
 	}
 	r.InvalidBecause = r.invalidities(o)
 	r.WrongBecause = r.wrongs(o.Faults)
