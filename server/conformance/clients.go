@@ -15,6 +15,7 @@ func clientLimitCases() []testCase {
 		{name: "--max-connections-per-address: a place that is left is free again", own: true, run: addressFreed},
 		{name: "--max-connections-per-address: a connection counts once, whatever it becomes", own: true, run: addressCountsOnce},
 		{name: "--max-connections-per-address: off by default", run: addressUnlimited},
+		{name: "clients that say nothing keep nobody out for longer than their time", own: true, run: silentClients},
 		{name: "--max-messages-per-second: too many messages are 1008", own: true, run: func(tr *trial) { tr.wantTooFast(text(pingText)) }},
 		{name: "--max-messages-per-second: too many pings are 1008", own: true, run: func(tr *trial) { tr.wantTooFast(frame(fin|opPing, "x")) }},
 		{name: "--max-messages-per-second: too many fragmented messages are 1008", own: true, run: func(tr *trial) {
@@ -130,6 +131,24 @@ func addressUnlimited(tr *trial) {
 	for _, s := range sessions {
 		s.ping()
 	}
+}
+
+func silentClients(tr *trial) {
+	away := tr.on(tr.start("--max-connections=3", "--handshake-timeout=2s"))
+	stays := away.session()
+	for range 400 {
+		away.dial()
+	}
+	away.eventually("/live", func() error {
+		r, err := try(http.MethodGet, away.address, "/live", "")
+		if err == nil && r.StatusCode != http.StatusOK {
+			err = errors.New(r.Status)
+		}
+		return err
+	})
+	stays.ping()
+	_ = stays.conn.Close() // the cleanup would do it later
+	away.awaitPlace()
 }
 
 const paceOf = 20

@@ -15,7 +15,7 @@ import (
 )
 
 func limitCases() []testCase {
-	return append(clientLimitCases(), []testCase{
+	return append(append(floodCases(), clientLimitCases()...), []testCase{
 		{name: "--max-connections: the excess gets 503", own: true, run: connectionLimit},
 		{name: "--max-connections: /live and /metrics answer when it is full", own: true, run: pagesWhenFull},
 		{name: "--max-connections: a place that is left is free again", own: true, run: placeFreed},

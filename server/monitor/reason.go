@@ -33,6 +33,7 @@ const (
 	BadHandshake  // an upgrade request that RFC 6455 4.2 refuses
 	SessionsFull  // --max-connections are open
 	HTTPFull      // --max-http-connections are open
+	Displaced     // half a head, when another connection had no place left
 	AddressFull   // --max-connections-per-address are open of the peer's address
 	Leaving       // the server is draining
 	NoDescriptors // the process has no file descriptor left
@@ -68,6 +69,7 @@ var reasonTexts = [reasons]struct {
 	BadHandshake:   {name: "bad_handshake"},
 	SessionsFull:   {name: "sessions_full"},
 	HTTPFull:       {name: "http_full"},
+	Displaced:      {name: "displaced"},
 	AddressFull:    {name: "address_full"},
 	Leaving:        {name: "draining"},
 	NoDescriptors:  {name: "no_descriptors"},

@@ -15,8 +15,8 @@ import (
 // pushed to it lies in its socket.
 type deaf int
 
-// openDeaf opens WebSockets on /ws and gives each the rule.
-func (w *world) openDeaf(n int, rule string) []deaf {
+// openDeaf opens WebSockets on the path, and gives each its rule, unless that is empty.
+func (w *world) openDeaf(path string, n int, ruleOf func(i int) string) []deaf {
 	w.Helper()
 	at := netip.MustParseAddrPort(w.address)
 	clients := make([]deaf, 0, n)
@@ -39,9 +39,9 @@ func (w *world) openDeaf(n int, rule string) []deaf {
 		if err != nil {
 			w.Fatalf("connect %d of %d: %v", i, n, err)
 		}
-		clients[i].say(w, "GET /ws"+upgradeFields)
+		clients[i].say(w, "GET "+path+upgradeFields)
 		clients[i].hear(w)
-		if rule != "" {
+		if rule := ruleOf(i); rule != "" {
 			clients[i].say(w, string(clientFrame(0x81, `{"path":"/listen","params":{"rule":`+rule+`}}`)))
 			clients[i].hear(w)
 		}
@@ -78,7 +78,7 @@ func TestBroadcastsLeaveTimeForOthers(t *testing.T) {
 	}
 	bystanders := make(map[string]*client)
 	for name, w := range servers {
-		w.openDeaf(sessions, `{"app_id":1}`)
+		w.openDeaf("/ws", sessions, func(int) string { return `{"app_id":1}` })
 		bystanders[name] = w.open("/ws")
 	}
 	p99s := make(map[string][]time.Duration)

@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"bufio"
+	"container/list"
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
@@ -24,7 +25,7 @@ import (
 func (c *conn) handOver(b []byte) {
 	s := c.loop.server
 	if c.place == sessionPlace {
-		if !s.app.Plain.Take() {
+		if !s.app.Plain.Take() && !(c.displace(plainPlace) && s.app.Plain.Take()) && !s.handed.shed() {
 			c.refuse(monitor.HTTPFull, full)
 			return
 		}
@@ -62,9 +63,11 @@ func duplicate(gc gnet.Conn) (*net.TCPConn, error) {
 type replayed struct {
 	*net.TCPConn
 	pending []byte
-	loop    *loop // that it came from
-	marks   marks // addressed, or none
-	active  bool  // a request is under way; net/http's, which tells of the changes one after the other
+	loop    *loop         // that it came from
+	marks   marks         // addressed, or none
+	active  bool          // a request is under way; net/http's, which tells of the changes one after the other
+	rests   *list.Element // its place in handedOver.resting, guarded by its mu; nil: not there
+	shed    bool          // guarded by the same: another connection has its place
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
@@ -84,13 +87,53 @@ type handedOver struct {
 	active atomic.Int64   // requests under way
 	once   sync.Once
 	done   chan struct{}
+
+	mu      sync.Mutex
+	resting list.List // guarded by mu: *replayed between two requests, the longest rest first
 }
 
 func newHandedOver(places int) *handedOver {
-	return &handedOver{conns: make(chan *replayed, places), done: make(chan struct{})}
+	return &handedOver{conns: make(chan *replayed, 2*places), done: make(chan struct{})}
 }
 
 func (h *handedOver) give(r *replayed) { h.conns <- r }
+
+// shed ends the connection that has rested the longest between two requests, and leaves its place to
+// the caller. It reports false if none rests.
+func (h *handedOver) shed() bool {
+	h.mu.Lock()
+	first := h.resting.Front()
+	if first == nil {
+		h.mu.Unlock()
+		return false
+	}
+	r := h.resting.Remove(first).(*replayed)
+	r.rests, r.shed = nil, true
+	h.mu.Unlock()
+	_ = r.TCPConn.Close() // its end comes to track
+	return true
+}
+
+// rest notes whether a connection is between two requests.
+func (h *handedOver) rest(r *replayed, rests bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r.rests != nil {
+		h.resting.Remove(r.rests)
+		r.rests = nil
+	}
+	if rests && !r.shed {
+		r.rests = h.resting.PushBack(r)
+	}
+}
+
+// keepsPlace says whether the connection still has its place: nobody has shed it, and nobody will.
+func (h *handedOver) keepsPlace(r *replayed) bool {
+	h.rest(r, false)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !r.shed
+}
 
 // Accept is net.Listener's.
 func (h *handedOver) Accept() (net.Conn, error) {
@@ -123,8 +166,11 @@ func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 			h.active.Add(-1)
 		}
 	}
+	h.rest(r, state == http.StateIdle)
 	if state == http.StateClosed {
-		r.loop.server.app.Plain.Give()
+		if h.keepsPlace(r) {
+			r.loop.server.app.Plain.Give()
+		}
 		r.leaveAddress()
 	}
 }
@@ -155,8 +201,10 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the upgrade failed", http.StatusInternalServerError)
 		return
 	}
-	s.app.Plain.Give()
 	back := nc.(*replayed)
+	if s.handed.keepsPlace(back) {
+		s.app.Plain.Give()
+	}
 	if err := s.sendBack(back, buffered, r); err != nil {
 		s.app.Sessions.Give()
 		back.leaveAddress()

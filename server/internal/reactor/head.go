@@ -121,7 +121,7 @@ func (c *conn) choose(b []byte, end int) []byte {
 	case s.app.Draining():
 		c.refuse(monitor.Leaving, leaving)
 		return nil
-	case c.place != sessionPlace && !s.app.Sessions.Take():
+	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.displace(sessionPlace) && s.app.Sessions.Take()):
 		c.refuse(monitor.SessionsFull, full)
 		return nil
 	}

@@ -37,6 +37,7 @@ type loop struct {
 	tick       uint32
 	rosters    [closed][]*conn // by phase
 	hands      [closed]int     // where the walk over each is
+	looked     uint            // connections looked at by displace
 	backlogged map[*conn]struct{}
 	queued     int64 // bytes that wait for the peers of those
 	reported   int64 // of queued, when the metric was last told

@@ -224,13 +224,48 @@ func (c *conn) admit() {
 		c.marks |= addressed
 	}
 	switch {
-	case a.Sessions.Take():
-		c.place = sessionPlace
-	case a.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
+	case c.takePlace() || c.displace(noPlace) && c.takePlace():
+	case c.loop.server.handed.shed():
 		c.place = plainPlace
 	default:
 		c.refuse(monitor.SessionsFull, full)
 	}
+}
+
+// takePlace takes whichever place there is.
+func (c *conn) takePlace() bool {
+	a := c.loop.server.app
+	switch {
+	case a.Sessions.Take():
+		c.place = sessionPlace
+	case a.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
+		c.place = plainPlace
+	}
+	return c.place != noPlace
+}
+
+// looksForOldest is how many connections are looked at for one to displace.
+const looksForOldest = 64
+
+// displace ends a connection that has not sent its head yet and holds a place of the kind, or any, so
+// that clients which say nothing don't keep out those which do. Of those looked at, it is the one that
+// has had the most time.
+func (c *conn) displace(kind place) bool {
+	l := c.loop
+	waiting := l.rosters[inHead]
+	var oldest *conn
+	for range min(looksForOldest, len(waiting)) {
+		l.looked++
+		o := waiting[l.looked%uint(len(waiting))]
+		fits := o != c && o.place != noPlace && (kind == noPlace || o.place == kind)
+		if fits && (oldest == nil || l.tick-o.heard > l.tick-oldest.heard) {
+			oldest = o
+		}
+	}
+	if oldest != nil {
+		oldest.refuse(monitor.Displaced, full)
+	}
+	return oldest != nil
 }
 
 // spareDescriptors stay free: an accept that finds none ends gnet's engine.
