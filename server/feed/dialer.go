@@ -3,11 +3,9 @@ package feed
 import (
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +31,7 @@ const (
 //   - ends them all when the feed is to end: sarama waits for answers, and not for contexts.
 type dialer struct {
 	tls   *tls.Config // nil: plain
+	login bool        // SASL is used
 	stats *monitor.Stats
 	ctx   context.Context
 	end   context.CancelFunc
@@ -48,8 +47,8 @@ type brokerState struct {
 	lost     atomic.Int32 // connections that have not been replaced yet
 }
 
-func newDialer(tlsConfig *tls.Config, stats *monitor.Stats) *dialer {
-	d := &dialer{tls: tlsConfig, stats: stats, brokers: make(map[string]*brokerState), conns: make(map[*conn]struct{})}
+func newDialer(tlsConfig *tls.Config, login bool, stats *monitor.Stats) *dialer {
+	d := &dialer{tls: tlsConfig, login: login, stats: stats, brokers: make(map[string]*brokerState), conns: make(map[*conn]struct{})}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	return d
 }
@@ -129,113 +128,4 @@ func (d *dialer) close() {
 	for _, c := range open {
 		_ = c.Conn.Close() // sarama will close it, too
 	}
-}
-
-// conn watches the frames that pass: each is its length in four bytes and so many more. One goroutine
-// writes and one reads.
-type conn struct {
-	net.Conn
-	dialer  *dialer
-	address string
-	broker  *brokerState
-	closed  atomic.Bool
-	failed  atomic.Bool
-
-	mu      sync.Mutex
-	fetches []uint32 // guarded by mu: correlation ids of fetches that are not answered yet
-
-	// Of the goroutine that reads.
-	head   [8]byte // of the answer that is coming: its length and its correlation id
-	headed int     // bytes of head that are there
-	left   int     // bytes of the answer behind its head
-	heard  bool    // an answer has come
-}
-
-// A request begins with its length, the number of its kind, that kind's version and a correlation id,
-// which its answer repeats.
-const (
-	requestHead = 12
-	fetchKind   = 1
-	// No broker's first answer, its list of API versions, is anywhere near so long.
-	maxFirstAnswer = 1 << 20
-)
-
-// Write is net.Conn's. sarama writes each request with one call.
-func (c *conn) Write(p []byte) (int, error) {
-	if len(p) >= requestHead && binary.BigEndian.Uint16(p[4:]) == fetchKind {
-		c.mu.Lock()
-		c.fetches = append(c.fetches, binary.BigEndian.Uint32(p[8:]))
-		c.mu.Unlock()
-	}
-	n, err := c.Conn.Write(p)
-	c.note(err)
-	return n, err
-}
-
-// Read is net.Conn's.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if frameErr := c.follow(p[:n]); frameErr != nil {
-		return 0, frameErr
-	}
-	c.note(err)
-	return n, err
-}
-
-// follow looks for the begins and ends of the answers in what was read.
-func (c *conn) follow(b []byte) error {
-	for len(b) > 0 {
-		if c.headed < len(c.head) {
-			n := copy(c.head[c.headed:], b)
-			c.headed += n
-			b = b[n:]
-			if length := binary.BigEndian.Uint32(c.head[:]); c.headed >= 4 && !c.heard && length > maxFirstAnswer {
-				return notKafka(c.address, c.head[:4])
-			}
-			if c.headed < len(c.head) {
-				return nil
-			}
-			c.left = int(binary.BigEndian.Uint32(c.head[:])) - 4
-		}
-		n := max(0, min(c.left, len(b)))
-		c.left -= n
-		b = b[n:]
-		if c.left <= 0 {
-			c.headed, c.heard = 0, true
-			c.answered(binary.BigEndian.Uint32(c.head[4:]))
-		}
-	}
-	return nil
-}
-
-func notKafka(address string, begins []byte) error {
-	if begins[0] == 0x15 && begins[1] == 0x03 { // an alert of TLS
-		return fmt.Errorf("feed: %s wants TLS: set --kafka-tls", address)
-	}
-	return fmt.Errorf("feed: %s does not speak Kafka: its answer begins with %q", address, begins)
-}
-
-func (c *conn) answered(id uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if i := slices.Index(c.fetches, id); i >= 0 {
-		c.fetches = slices.Delete(c.fetches, i, i+1)
-		c.broker.answered.Store(time.Now().UnixNano())
-	}
-}
-
-// note notes that the connection was lost, unless it is closed from here.
-func (c *conn) note(err error) {
-	if err != nil && !c.closed.Load() && !errors.Is(err, net.ErrClosed) && c.failed.CompareAndSwap(false, true) {
-		c.broker.lost.Add(1)
-	}
-}
-
-// Close is net.Conn's.
-func (c *conn) Close() error {
-	c.closed.Store(true)
-	c.dialer.mu.Lock()
-	delete(c.dialer.conns, c)
-	c.dialer.mu.Unlock()
-	return c.Conn.Close()
 }

@@ -85,7 +85,7 @@ func New(o Options) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.dialer = newDialer(tlsConfig, o.Stats)
+	f.dialer = newDialer(tlsConfig, o.Security.Mechanism != "", o.Stats)
 	if f.config, err = saramaConfig(&f.options, f.dialer); err != nil {
 		return nil, err
 	}
