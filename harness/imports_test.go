@@ -32,6 +32,7 @@ const (
 	kerrPath           = franzPath + "/kerr" // the errors and requests of kgo: one client
 	kmsgPath           = franzPath + "/kmsg"
 	kfakePath          = franzPath + "/kfake"
+	scramPath          = "github.com/xdg-go/scram"
 	unixPath           = "golang.org/x/sys/unix"
 	termPath           = "golang.org/x/term"
 	xsyncPath          = "golang.org/x/sync"
@@ -84,7 +85,7 @@ var importRules = []importRule{
 	{folder: "server/monitor", may: []string{"server/chat"},
 		reason:  "the core takes messages and gives effects; it runs under every network layer",
 		mustNot: []ban{noHTTP, noGnet, noGorilla, noSarama, noPrometheus}},
-	{folder: "server/feed", may: []string{saramaPath, "server/monitor", "server/chat"},
+	{folder: "server/feed", may: []string{saramaPath, scramPath, "server/monitor", "server/chat"},
 		reason:  "the feed is Kafka to hub and nothing else",
 		mustNot: []ban{noGnet, noHTTP}},
 	{folder: "server/metrics", may: []string{prometheusPath, "server/monitor", "server/chat"},

@@ -151,7 +151,7 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 		configuration.Broker.Note = embeddedNote
 	case stack.KindContainer:
 		configuration.Broker.Partitions = c.Partitions
-		configuration.Broker.Note = broker.Description() + containerNote
+		configuration.Broker.Note = broker.Detail() + containerNote
 	}
 	for _, v := range chosen {
 		configuration.Variants = append(configuration.Variants, report.Variant{Name: v.name, Note: v.note})

@@ -22,9 +22,9 @@ type Broker interface {
 	Addresses() []string
 	// Kind labels figures that were taken with this broker.
 	Kind() string
-	// Description says which Kafka it is, such as "container apache/kafka:4.3.0
-	// (Apache Kafka 4.3.0)".
-	Description() string
+	// Detail says more than the kind, such as "apache/kafka:4.3.0 (Apache Kafka 4.3.0)"
+	// or the address; "" if there is no more to say.
+	Detail() string
 	// Close frees what the broker took; the second call does nothing.
 	Close() error
 }
@@ -115,8 +115,8 @@ func (e *External) Addresses() []string { return e.addresses }
 // Kind returns "external".
 func (e *External) Kind() string { return KindExternal }
 
-// Description names the addresses.
-func (e *External) Description() string { return KindExternal + " " + strings.Join(e.addresses, ",") }
+// Detail names the addresses.
+func (e *External) Detail() string { return strings.Join(e.addresses, ",") }
 
 // Close does nothing: the broker is not ours.
 func (e *External) Close() error { return nil }

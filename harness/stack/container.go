@@ -281,10 +281,8 @@ func (c *Container) Addresses() []string {
 // Kind returns "container".
 func (c *Container) Kind() string { return KindContainer }
 
-// Description names the image and the version that runs.
-func (c *Container) Description() string {
-	return fmt.Sprintf("%s %s (Apache Kafka %s)", KindContainer, c.image, c.version)
-}
+// Detail names the image and the version that runs.
+func (c *Container) Detail() string { return fmt.Sprintf("%s (Apache Kafka %s)", c.image, c.version) }
 
 // Kill sends SIGKILL and returns when the broker is gone.
 func (c *Container) Kill(ctx context.Context) error {

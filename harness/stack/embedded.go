@@ -67,8 +67,8 @@ func (e *Embedded) Addresses() []string { return []string{e.gate.advertise.Strin
 // Kind returns "embedded".
 func (e *Embedded) Kind() string { return KindEmbedded }
 
-// Description is "embedded": there is only one.
-func (e *Embedded) Description() string { return KindEmbedded }
+// Detail is empty: there is only one embedded broker.
+func (e *Embedded) Detail() string { return "" }
 
 // Kill breaks all connections and refuses new ones. What the broker knows stays in
 // memory, as the log of a real one stays on its disk.

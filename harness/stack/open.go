@@ -42,10 +42,11 @@ func Open(ctx context.Context, c Choice) (Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	line := strings.TrimSpace("broker: " + broker.Kind() + " " + broker.Detail())
 	if because != "" {
-		because = ", because " + because
+		line += ", because " + because
 	}
-	c.Say("broker: %s%s", broker.Description(), because)
+	c.Say("%s", line)
 	return broker, nil
 }
 
@@ -101,7 +102,7 @@ func runOn(ctx context.Context, e *engine, c Choice) (*Container, error) {
 		return nil, err
 	}
 	if removed > 0 {
-		c.Say("removed %d containers that a harness left when it was killed", removed)
+		c.Say("removed containers that a killed harness had left: %d", removed)
 	}
 	image, err := e.findImage(ctx, c)
 	if err != nil {
