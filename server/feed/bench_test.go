@@ -2,6 +2,7 @@ package feed
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatmonitor/server/chat"
 	"chatmonitor/server/monitor"
@@ -38,9 +41,9 @@ func (c deafConn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 
 func (deafConn) Close(monitor.Reason) {}
 
-// BenchmarkFeed is what a record costs from sarama's channel to the index of every shard, and back: it is
-// decoded, published to a hub with two shards of a thousand sessions, and matches none of their rules.
-func BenchmarkFeed(b *testing.B) {
+// deafHub has two shards of a thousand sessions, and no record for any of them.
+func deafHub(b *testing.B) (*monitor.Hub, *monitor.Stats) {
+	b.Helper()
 	stats := monitor.NewStats(10000)
 	hub := monitor.NewHub(monitor.Options{
 		Shards: 2, InFlight: 1024, Router: monitor.NewRouter(), Stats: stats, Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -67,7 +70,14 @@ func BenchmarkFeed(b *testing.B) {
 			}
 		})
 	}
-	defer func() { close(stop); shards.Wait() }()
+	b.Cleanup(func() { close(stop); shards.Wait() })
+	return hub, stats
+}
+
+// BenchmarkFeed is what a record costs from sarama's channel to the index of every shard, and back: it is
+// decoded, published to a hub with two shards of a thousand sessions, and matches none of their rules.
+func BenchmarkFeed(b *testing.B) {
+	hub, stats := deafHub(b)
 	f, err := New(Options{Brokers: []string{"127.0.0.1:1"}, Topic: "chat", MaxRecordBytes: 1 << 18, Hub: hub, Stats: stats, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
@@ -88,6 +98,58 @@ func BenchmarkFeed(b *testing.B) {
 	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/record") // of all goroutines; a busy machine does not change it
 	if n := stats.Matched.Load(); n != 0 {
 		b.Fatalf("%d records were matched", n)
+	}
+}
+
+// BenchmarkFeedFromBroker is the same with sarama and a broker before it, which is in this process and
+// takes its share of the processor.
+func BenchmarkFeedFromBroker(b *testing.B) {
+	const partitions, records = 4, 100_000
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "chat"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cluster.Close()
+	preload(b, cluster.ListenAddrs(), partitions, records)
+	hub, stats := deafHub(b)
+	var used time.Duration
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := New(Options{Brokers: cluster.ListenAddrs(), Topic: "chat", MaxRecordBytes: 1 << 18, Hub: hub, Stats: stats, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.listed = true // so that it begins with the oldest record
+		ctx, cancel := context.WithCancel(b.Context())
+		until := stats.Unmatched.Load() + records
+		began := cpuTime(b)
+		var running sync.WaitGroup
+		running.Go(func() { f.Run(ctx) })
+		for stats.Unmatched.Load() < until {
+			time.Sleep(time.Millisecond)
+		}
+		used += cpuTime(b) - began
+		cancel()
+		running.Wait()
+	}
+	b.ReportMetric(float64(b.N)*records/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(used)/float64(b.N)/records, "cpu-ns/record")
+}
+
+func preload(b *testing.B, brokers []string, partitions, records int) {
+	b.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("chat"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	values := chatter(b)
+	var batch []*kgo.Record
+	for i := range records {
+		batch = append(batch, &kgo.Record{Partition: int32(i % partitions), Value: values[i%len(values)]})
+	}
+	if err := client.ProduceSync(b.Context(), batch...).FirstErr(); err != nil {
+		b.Fatal(err)
 	}
 }
 
