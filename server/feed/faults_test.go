@@ -321,6 +321,7 @@ func TestAFullHubHoldsTheFeed(t *testing.T) {
 	if s := f.partitionState(0); s.State != Reading {
 		t.Errorf("a feed that waits for room says %+v", s)
 	}
+	eventually(t, "the whole lag is seen", func() bool { return l.stats.Partition(0).Lag.Load() == records-inFlight })
 	l.gate.Unlock()
 	l.wantOffsets(t, 0, 0, end)
 	if told := l.told(); len(told) > 0 {
