@@ -180,6 +180,9 @@ func TestNothingComesBehindAClose(t *testing.T) {
 		for _, c := range slices.Clone(l.rosters[open]) {
 			if c.gc.RemoteAddr().String() == one.LocalAddr().String() {
 				c.Close(monitor.Draining)
+				if c.write(pingFrame) || c.Push(monitor.NewPush([]byte("late"))) {
+					t.Error("something is taken behind a Close")
+				}
 			}
 		}
 	})
