@@ -207,6 +207,9 @@ func TestTheAnswerToOurCloseEndsTheConnection(t *testing.T) {
 		if c.phase != closing {
 			t.Fatalf("phase %d after our Close", c.phase)
 		}
+		if said := w.sent.Len(); c.write(pingFrame, nil) || w.sent.Len() != said {
+			t.Error("something is written behind our Close")
+		}
 		for rest := stream[5:]; len(rest) > 0 && c.phase == closing; {
 			n := min(split, len(rest))
 			c.receive(bytes.Clone(rest[:n]))

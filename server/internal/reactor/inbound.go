@@ -57,7 +57,7 @@ func (c *conn) frames(b []byte) []byte {
 		case broken:
 			c.Close(monitor.ProtocolError)
 			return nil
-		case !h.lengthKnown(len(b)):
+		case !h.known:
 			return b
 		}
 		if fault, bad := c.judge(&h); bad {
@@ -93,7 +93,7 @@ func (c *conn) findClose(b []byte) []byte {
 		}
 		h, ok, broken := parseHead(b)
 		switch {
-		case broken || h.lengthKnown(len(b)) && h.Length > int64(c.loop.server.app.Config.MaxMessageBytes):
+		case broken || h.known && h.Length > int64(c.loop.server.app.Config.MaxMessageBytes):
 			c.end()
 			return nil
 		case !ok || h.OpCode.IsControl() && int64(len(b)-h.bytes) < h.Length:

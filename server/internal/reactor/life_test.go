@@ -180,6 +180,9 @@ func TestNothingComesBehindAClose(t *testing.T) {
 		for _, c := range slices.Clone(l.rosters[open]) {
 			if c.gc.RemoteAddr().String() == one.LocalAddr().String() {
 				c.Close(monitor.Draining)
+				if o, _ := c.Push(monitor.NewPush([]byte("late"))); c.write(pingFrame, nil) || o != monitor.Dropped {
+					t.Error("something is taken behind a Close")
+				}
 			}
 		}
 	})

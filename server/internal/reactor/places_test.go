@@ -3,8 +3,11 @@ package reactor
 import (
 	"bufio"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"chatmonitor/server/app"
 	"chatmonitor/server/monitor"
@@ -136,5 +139,102 @@ func TestConnectionsOfAnAddressAreCountedOnce(t *testing.T) {
 	}
 	if n := w.app.Stats.Refused(monitor.AddressFull).Load(); n != 5 {
 		t.Errorf("%d refusals are counted", n)
+	}
+}
+
+// Each of these refusals needs a server that is full in a way of its own.
+func TestRefusalsOfAFullServerAreCounted(t *testing.T) {
+	w := start(t, fewPlaces())
+	refused := func(r monitor.Reason) func() uint64 {
+		return func() uint64 { return w.app.Stats.Refused(r).Load() }
+	}
+	ask := func(request string, status int) {
+		t.Helper()
+		c := w.connect()
+		c.say([]byte(request))
+		if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != status {
+			t.Errorf("%.20q: %+v, %v; want %d", request, answer, err, status)
+		}
+		_ = c.Close() // the test's cleanup would, too
+	}
+	ask("GET /ws"+strings.Replace(upgradeFields, "13", "8", 1), http.StatusUpgradeRequired)
+	await(t, "bad handshakes", 1, refused(monitor.BadHandshake))
+	var busy []*client
+	for range 2 { // requests under way have both plain places
+		c := w.connect()
+		c.say([]byte("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"))
+		if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusContinue {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+		busy = append(busy, c)
+	}
+	ask("GET /live HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusServiceUnavailable)
+	await(t, "refused for want of a plain place", 1, refused(monitor.HTTPFull))
+	for range 4 {
+		busy = append(busy, w.open(app.PathWS))
+	}
+	ask("", http.StatusServiceUnavailable) // refused before it has said anything
+	await(t, "refused for want of a session's place", 1, refused(monitor.SessionsFull))
+	for _, c := range busy {
+		_ = c.Close() // the test's cleanup would, too
+	}
+	w.wantPlaces(4, 2)
+}
+
+// With hardly a descriptor left, the server refuses before accept fails.
+func TestFewDescriptorsAreKept(t *testing.T) {
+	w := start(t, liveConfig())
+	stays := w.open(app.PathWS)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open("/dev/null") // what it gets is the lowest that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	low := unix.Rlimit{Cur: uint64(file.Fd()) + spareDescriptors - 2, Max: limit.Max}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		c := w.connect()
+		if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%+v, %v", answer, err)
+		}
+		c.reset()
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.app.Stats.Refused(monitor.NoDescriptors).Load(); n != 50 {
+		t.Errorf("%d refusals are counted", n)
+	}
+	stays.ping("still there")
+	w.open(app.PathWS).ping("and others again")
+}
+
+// Whoever is there when the time to leave is over is counted as such.
+func TestShutdownIsCounted(t *testing.T) {
+	config := liveConfig()
+	config.Drain = 0
+	for try := 0; ; try++ {
+		w := start(t, config)
+		w.open(app.PathWS).ping("x")
+		w.leave()
+		w.awaitEnd()
+		shutdown, draining := w.closedFor(monitor.Shutdown)(), w.closedFor(monitor.Draining)()
+		if shutdown+draining != 1 {
+			t.Fatalf("%d are counted as cut off, %d as sent away; one was there", shutdown, draining)
+		}
+		if shutdown == 1 {
+			return
+		}
+		if try == 50 { // the clock ticked before the end, each time
+			t.Fatal("nobody was ever cut off")
+		}
 	}
 }
