@@ -122,15 +122,24 @@ func (l *listener) awaitRecord(t *testing.T, number int64) {
 // awaitNotice waits for the nth notice of a kind, from 1.
 func (l *listener) awaitNotice(t *testing.T, kind string, n int) {
 	t.Helper()
-	l.await(t, fmt.Sprintf("notice %s, number %d", kind, n), func() bool {
-		count := 0
-		for _, k := range l.notices {
-			if k == kind {
-				count++
-			}
+	l.await(t, fmt.Sprintf("notice %s, number %d", kind, n), func() bool { return l.countNotices(kind) >= n })
+}
+
+// noticed is how many notices of a kind have come.
+func (l *listener) noticed(kind string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.countNotices(kind)
+}
+
+// countNotices is called with l.mu held.
+func (l *listener) countNotices(kind string) (count int) {
+	for _, k := range l.notices {
+		if k == kind {
+			count++
 		}
-		return count >= n
-	})
+	}
+	return count
 }
 
 // wantExactly waits for all that was acknowledged and checks that each record came once, from

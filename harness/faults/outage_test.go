@@ -36,7 +36,6 @@ type outage struct {
 	producer *producer
 	client   *listener
 	stop     func() // ends the flow
-	stalls   int    // notices of it that have come
 }
 
 func beginOutage(ctx context.Context, t *testing.T, broker stack.Broker, direct string) *outage {
@@ -52,14 +51,14 @@ func beginOutage(ctx context.Context, t *testing.T, broker stack.Broker, direct 
 // fail brings the fault about and sees that the server says so, everywhere.
 func (o *outage) fail(what string, bringAbout func() error) {
 	o.t.Helper()
+	told := o.client.noticed("feed_stalled")
 	watch := startWatch()
 	if err := bringAbout(); err != nil {
 		o.t.Fatal(err)
 	}
 	o.server.awaitHealth(false)
 	watch.within(o.t, noticeLimit, what+": until /ready says so")
-	o.stalls++
-	o.client.awaitNotice(o.t, "feed_stalled", o.stalls)
+	o.client.awaitNotice(o.t, "feed_stalled", told+1)
 	watch.within(o.t, noticeLimit, what+": until clients are told")
 	if age := o.fetchAge(); age < staleFetch {
 		o.t.Errorf("%s: by the metrics Kafka has answered %v ago", what, age)
@@ -76,6 +75,7 @@ func (o *outage) fetchAge() time.Duration {
 // recover ends the fault and sees that all is well again.
 func (o *outage) recover(what string, end func() error) {
 	o.t.Helper()
+	told := o.client.noticed("feed_resumed")
 	if err := end(); err != nil {
 		o.t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func (o *outage) recover(what string, end func() error) {
 	watch.within(o.t, recoveryLimit, what+": from the broker's serving to the push of a new record")
 	o.server.awaitHealth(true)
 	watch.within(o.t, recoveryLimit, what+": until /ready says that all is well")
-	o.client.awaitNotice(o.t, "feed_resumed", o.stalls)
+	o.client.awaitNotice(o.t, "feed_resumed", told+1)
 	watch.within(o.t, recoveryLimit, what+": until clients are told")
 	for deadline := time.Now().Add(patience); o.fetchAge() >= staleFetch; time.Sleep(poll) {
 		if time.Now().After(deadline) {
@@ -112,9 +112,9 @@ func outageBroker(t *testing.T, listen, advertise string) stack.Breakable {
 // TestBrokerIsKilledAndPaused kills the broker, and later freezes it, while records flow.
 func TestBrokerIsKilledAndPaused(t *testing.T) {
 	t.Parallel()
+	broker := outageBroker(t, "127.0.0.1:0", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	broker := outageBroker(t, "127.0.0.1:0", "")
 	o := beginOutage(ctx, t, broker, "")
 	reconnects, errors := o.server.metric("kafka_reconnects_total"), o.server.metric("server_error_total", kafkaError)
 	o.fail("kill", func() error { return broker.Kill(ctx) })
@@ -130,11 +130,11 @@ func TestBrokerIsKilledAndPaused(t *testing.T) {
 // what it says to the producer.
 func TestBrokerNeverAnswers(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
 	direct := freeAddress(t)
 	proxy := startProxy(t, direct)
 	broker := outageBroker(t, direct, proxy.Listen)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
 	o := beginOutage(ctx, t, broker, direct)
 	o.fail("silence", func() error {
 		_, err := proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"silence","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`))

@@ -22,7 +22,7 @@ import (
 
 const (
 	// patience is how long a test waits for what must happen.
-	patience = 90 * time.Second
+	patience = 2 * time.Minute
 	// stopGrace covers the server's --drain=1s.
 	stopGrace = 15 * time.Second
 	poll      = 20 * time.Millisecond

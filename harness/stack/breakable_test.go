@@ -15,7 +15,7 @@ import (
 	"chatmonitor/harness/stack/brokertest"
 )
 
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 var config = stack.BrokerConfig{Topic: "chat", Partitions: 2, Listen: "127.0.0.1:0"}
 
@@ -34,9 +34,9 @@ func TestBrokersFailAndComeBack(t *testing.T) {
 	for name, open := range brokers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			broker := open(t)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			broker := open(t)
 			client := connect(t, broker)
 			produce(ctx, t, client, "before")
 			killAndRestart(ctx, t, broker)
@@ -142,7 +142,7 @@ func wantValues(ctx context.Context, t *testing.T, broker stack.Broker, values .
 func TestBrokersAdvertiseAnotherAddress(t *testing.T) {
 	cfg := config
 	cfg.Advertise = "127.0.0.1:9"
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cfg.Listen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	for _, kind := range []string{stack.KindEmbedded, brokertest.Wanted(t)} {

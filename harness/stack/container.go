@@ -40,7 +40,7 @@ type Container struct {
 const (
 	brokerPort = "9092"
 	// A container that takes longer does not come: an idle machine needs three seconds.
-	usableDeadline = 90 * time.Second
+	usableDeadline = 3 * time.Minute
 	closeDeadline  = 30 * time.Second
 	portTries      = 3
 )
@@ -146,8 +146,8 @@ func (c *Container) settings() map[string]string {
 		"KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
 		"KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR":            "1",
 		// A killed broker is not let in again before its session has ended: 9 s by default.
-		"KAFKA_BROKER_HEARTBEAT_INTERVAL_MS": "500",
-		"KAFKA_BROKER_SESSION_TIMEOUT_MS":    "3000",
+		"KAFKA_BROKER_HEARTBEAT_INTERVAL_MS": "1000",
+		"KAFKA_BROKER_SESSION_TIMEOUT_MS":    "6000",
 		// For the public images, which choose for servers with many cores.
 		"KAFKA_HEAP_OPTS":            "-Xmx384m",
 		"KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",

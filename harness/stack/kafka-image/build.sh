@@ -34,7 +34,7 @@ if ! docker version >/dev/null 2>&1; then
 fi
 
 # What the image is made of: the files here, the JDK and the C library.
-inputs="$({ sha256sum -- * && javac -version 2>&1 && ldd --version | head -1; } | sha256sum | cut -d' ' -f1)"
+inputs="$({ sha256sum -- * && javac -version 2>&1 && ldd --version | sed -n 1p; } | sha256sum | cut -d' ' -f1)"
 built="$(docker image inspect -f '{{index .Config.Labels "chatmonitor.inputs"}}' "$image" 2>/dev/null || true)"
 if [ "$built" = "$inputs" ] && [ -z "${FORCE:-}" ]; then
   say "$image is up to date"
