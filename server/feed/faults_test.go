@@ -242,7 +242,30 @@ func TestAPartitionThatIsRefused(t *testing.T) {
 	}
 }
 
-// A broker that accepts and says nothing must not hold up the end.
+// The feed ends while a broker owes it an answer.
+func TestTheEndDoesNotWaitForAnAnswer(t *testing.T) {
+	t.Parallel()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var c net.Conn
+	t.Cleanup(func() { // after the feed's end
+		if c != nil {
+			_ = c.Close()
+		}
+	})
+	newListener(t).run(t, server.Addr().String()) // which measures the end
+	if c, err = server.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, requestHead)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A broker that accepts and says nothing is no broker.
 func TestABrokerThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	server, err := net.Listen("tcp", "127.0.0.1:0") // its backlog accepts
@@ -310,7 +333,7 @@ func TestAFullHubHoldsTheFeed(t *testing.T) {
 		end = k.append(t, 0, numbered(i, 100)...)
 	}
 	eventually(t, "the feed has met the limit", func() bool { return l.stats.Ledger().Partitions["0"].Consumed == inFlight+1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), (stalledTicks+2)*tickEvery)
 	defer cancel()
 	for ctx.Err() == nil { // longer than sarama waits for a reader, and than a broker may be silent
 		if n := l.stats.Ledger().Partitions["0"].Consumed; n != inFlight+1 {
