@@ -62,6 +62,8 @@ func (l *listener) Push(p *monitor.Push) bool {
 	return true
 }
 
+func (l *listener) Cork()                {}
+func (l *listener) Uncork()              {}
 func (l *listener) Close(monitor.Reason) {}
 
 func (l *listener) got() []string {

@@ -13,6 +13,11 @@ type Conn interface {
 	// Push sends p after everything that was pushed before, without blocking. It reports whether
 	// the connection took it; one that is over its outbound budget does not, and closes instead.
 	Push(p *Push) bool
+	// Cork says that several pushes follow at once, and Uncork that they are over: what comes in between
+	// may be held back, to be written as one. Nothing is held back beyond Uncork, which also follows
+	// when the connection has closed meanwhile.
+	Cork()
+	Uncork()
 	// Close ends the connection for the given reason; the network layer then calls Session.Closed.
 	Close(reason Reason)
 }
@@ -50,14 +55,14 @@ type publication struct {
 	timestamp time.Time
 
 	fold       sync.Once
-	foldedText string
+	foldedText []byte
 
 	unanswered atomic.Int32 // shards that have still to answer, and Publish itself
 	receivers  atomic.Int64
 }
 
 // text is the record's text, folded once for all shards, and not at all if no rule asks.
-func (p *publication) text() string {
-	p.fold.Do(func() { p.foldedText = chat.Fold(p.record.Text) })
+func (p *publication) text() []byte {
+	p.fold.Do(func() { p.foldedText = []byte(chat.Fold(p.record.Text)) })
 	return p.foldedText
 }

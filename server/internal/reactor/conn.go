@@ -254,12 +254,18 @@ func (c *conn) write(b []byte) bool {
 		c.Close(monitor.SlowConsumer)
 		return false
 	}
+	if c.loop.cork.conn == c {
+		return c.hold(b)
+	}
 	return c.send(b)
 }
 
-// send hands bytes to gnet. A write that fails has closed the connection, and OnClose has run, when
-// it returns.
-func (c *conn) send(b []byte) bool {
+// send writes one message, past the cork.
+func (c *conn) send(b []byte) bool { return c.transmit(b, len(b)) }
+
+// transmit hands messages to gnet. A write that fails has closed the connection, and OnClose has run,
+// when it returns.
+func (c *conn) transmit(b []byte, sizes ...int) bool {
 	if _, err := c.gc.Write(b); err != nil || c.phase == closed {
 		return false
 	}
@@ -268,7 +274,7 @@ func (c *conn) send(b []byte) bool {
 			c.out = &outbound{}
 			c.loop.backlogged[c] = struct{}{}
 		}
-		c.out.sizes = append(c.out.sizes, len(b))
+		c.out.sizes = append(c.out.sizes, sizes...)
 		c.out.bytes += len(b)
 		c.account(waiting)
 	}
@@ -282,7 +288,7 @@ func (c *conn) overBudget(n int) bool {
 		return false
 	}
 	c.account(c.gc.OutboundBuffered())
-	return c.out != nil && c.out.bytes-c.out.sizes[0]+n > c.loop.server.app.Config.OutboundBudgetBytes
+	return c.out != nil && c.out.bytes-c.out.sizes[0]+c.heldBytes()+n > c.loop.server.app.Config.OutboundBudgetBytes
 }
 
 // account forgets the messages that the kernel has taken whole, now that waiting bytes are left.
@@ -301,7 +307,7 @@ func (c *conn) account(waiting int) {
 // leave ends the session and begins the close: last, if there is one, is the Close frame. Then the
 // peer gets time to read it: our end is shut when all is written, and TCP ends with the peer's.
 func (c *conn) leave(reason monitor.Reason, last []byte) {
-	if c.phase != open {
+	if c.phase != open || !c.flushCork() {
 		return
 	}
 	c.reason = reason

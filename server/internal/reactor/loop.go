@@ -40,6 +40,7 @@ type loop struct {
 	backlogged map[*conn]struct{}
 	reported   int64 // bytes that waited for their peers when the metric was last told
 	upgrader   *upgrader
+	cork       cork
 }
 
 // drain paces the leaving of all loops' WebSockets: the first goes at once, the last when spread is over.
