@@ -19,7 +19,8 @@ import (
 // All numbers are uvarints. It is made by Rule.AppendEncoded alone: anything else may panic.
 type EncodedRule []byte
 
-// AppendEncoded appends the rule's EncodedRule.
+// AppendEncoded appends the rule's EncodedRule. A rule that was not parsed is taken to be given in its
+// plainest form.
 func (r *Rule) AppendEncoded(dst []byte) []byte {
 	dst = append(dst, byte(r.Fields()))
 	for f, list := range r.IDs {
@@ -28,7 +29,7 @@ func (r *Rule) AppendEncoded(dst []byte) []byte {
 		}
 		dst = binary.AppendUvarint(dst, uint64(len(list)))
 		for i, id := range list {
-			dst = binary.AppendUvarint(dst, uint64(id)<<1|bit(r.quoted[f][i]))
+			dst = binary.AppendUvarint(dst, uint64(id)<<1|bit(i < len(r.quoted[f]) && r.quoted[f][i]))
 		}
 	}
 	if r.Channels != nil {
@@ -42,7 +43,10 @@ func (r *Rule) AppendEncoded(dst []byte) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(r.Keywords)))
 	for i, folded := range r.Keywords {
-		given := r.given[i]
+		given := folded
+		if i < len(r.given) {
+			given = r.given[i]
+		}
 		dst = append(binary.AppendUvarint(dst, uint64(len(given))<<1|bit(given != folded)), given...)
 		if given != folded {
 			dst = append(binary.AppendUvarint(dst, uint64(len(folded))), folded...)

@@ -13,6 +13,7 @@ type delivery struct {
 	searched bool // the search is over for all of batch
 	matches  paged[match]
 	found    func(owner int32)
+	steps    int // of a search between two looks at the clock
 
 	next   int32 // matches before it have been served
 	corked Conn  // not nil between its Cork and Uncork
@@ -40,7 +41,7 @@ const (
 	maxBatchMatches = 1 << 15
 	// Between two looks at the clock, this many pushes: a write costs 10 to 15 us of kernel time.
 	pushesPerLook = 16
-	// And this many steps of a search: of each, a few tenths of a microsecond if nothing is in the cache.
+	// And this many steps of a search, of up to a microsecond each if nothing is in the cache.
 	stepsPerLook = 512
 	// Pages of matches that are kept for the next batch.
 	keptMatchPages = maxBatchMatches / pageItems
@@ -82,7 +83,8 @@ func (s *Shard) advance(deadline time.Time) bool {
 
 // search collects the matches of the batch, and of more records if some wait.
 func (s *Shard) search(deadline time.Time) bool {
-	d, steps := &s.delivery, stepsPerLook
+	d := &s.delivery
+	steps := d.steps
 	for !d.searched {
 		if steps = s.index.Continue(steps, d.found); steps > 0 {
 			d.searched = !d.roomy() || !s.takeRecord()
@@ -91,7 +93,7 @@ func (s *Shard) search(deadline time.Time) bool {
 		if s.hub.now().After(deadline) {
 			return false
 		}
-		steps = stepsPerLook
+		steps = d.steps
 	}
 	return true
 }

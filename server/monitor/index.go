@@ -13,11 +13,12 @@ import (
 // hash look-up for each shape, the set of fields that a rule names, so that a record costs one probe for
 // each shape in use and its matches, whatever the number of rules.
 //
-//	shape and values of the record --hash--> table --> chain of entries --> rule --> owner
+//	shape and values of the record --hash--> table --> chain of nodes --> rule --> owner
 //
-// A rule has an entry for each combination of its lists' values, in the chain of that combination's
-// hash. The hash only narrows the search: the rule's own bytes decide, so that two combinations with the
-// same hash share a chain and nothing else. Keywords narrow it further, see prefixes.go.
+// A rule has a node for each combination of its lists' values, in the chain of that combination's hash:
+// the first is part of the rule, further ones are entries. The hash only narrows the search: the rule's
+// own bytes decide, so that two combinations with the same hash share a chain and nothing else. Keywords
+// narrow it further, see prefixes.go.
 //
 // Rules and entries know each other by their places in two dense lists. The last one moves to where one
 // was removed, so the index is always as large as what is in it. It belongs to its shard's goroutine.
@@ -25,7 +26,7 @@ type Index struct {
 	rules   paged[rule]
 	long    paged[longRule]
 	entries paged[entry]
-	chains  table // hash -> first entry
+	chains  table // hash -> first node
 
 	inUse  uint64                      // shapes with rules, a bit for each FieldSet
 	shapes [1 << (chat.Text + 1)]int32 // rules of each shape
@@ -41,15 +42,28 @@ type Index struct {
 // inlineBytes is what a rule has room for: its name and a condition on two or three fields.
 const inlineBytes = 23
 
+// node is one appearance of a rule in a chain. What is called a node elsewhere is its number: twice its
+// rule's place, or twice its entry's place plus one.
+type node struct {
+	next int32 // none for the last
+	prev int32 // of the first, the chain's hash with all bits inverted
+}
+
 // rule is a rule of a session: its name, with its length before it, and its EncodedRule.
 type rule struct {
+	node
 	owner   int32 // the session's place
 	entries int32 // the first of its entries
-	length  uint8 // of bytes in use; longLength: bytes begins with the place in Index.long
+	length  uint8 // of bytes in use; longLength: bytes begins with the place in Index.long; plus prefixedBit
 	bytes   [inlineBytes]byte
 }
 
-const longLength = 255
+const (
+	longLength  = 0x7f
+	prefixedBit = 0x80 // no prefixes are missing for the rule's node: see prefixes.go
+)
+
+func (r *rule) isLong() bool { return r.length&^prefixedBit == longLength }
 
 // longRule is what a rule has no room for.
 type longRule struct {
@@ -57,16 +71,32 @@ type longRule struct {
 	rule  int32
 }
 
-// entry is one appearance of a rule in a chain.
+// entry is a further node of a rule.
 type entry struct {
+	node
 	tagged  uint32 // the rule's place times two, plus one if no prefixes are missing: see prefixes.go
-	next    int32  // in the chain
-	prev    int32  // in the chain; of the first, the chain's hash with all bits inverted
 	sibling int32  // the next entry of the same rule
 }
 
-func (e *entry) rule() int32    { return int32(e.tagged >> 1) }
-func (e *entry) prefixed() bool { return e.tagged&1 != 0 }
+func (e *entry) rule() int32 { return int32(e.tagged >> 1) }
+
+func ruleNode(place int32) int32  { return place << 1 }
+func entryNode(place int32) int32 { return place<<1 | 1 }
+
+func (x *Index) node(n int32) *node {
+	if n&1 == 0 {
+		return &x.rules.at(n >> 1).node
+	}
+	return &x.entries.at(n >> 1).node
+}
+
+// ruleOf is the place of a node's rule.
+func (x *Index) ruleOf(n int32) int32 {
+	if n&1 == 0 {
+		return n >> 1
+	}
+	return x.entries.at(n >> 1).rule()
+}
 
 func newIndex(moved func(owner, from, to int32)) *Index {
 	return &Index{moved: moved, search: search{next: none}, seed: rand.Uint64(), text: maphash.MakeSeed()}
@@ -79,8 +109,14 @@ func (x *Index) Add(owner int32, name string, r *chat.Rule) int32 {
 	place := x.rules.push(rule{owner: owner, entries: none})
 	x.store(place, x.encode)
 	fields := r.Fields()
+	first := true
 	x.eachHash(fields, r, func(hash uint32) {
-		x.link(place, hash, false)
+		if first {
+			x.link(ruleNode(place), hash)
+		} else {
+			x.addEntry(place, hash, false)
+		}
+		first = false
 		if fields.Has(chat.Text) {
 			x.prefixOverdue(hash)
 		}
@@ -93,12 +129,14 @@ func (x *Index) Add(owner int32, name string, r *chat.Rule) int32 {
 func (x *Index) Remove(place int32) {
 	r := x.rules.at(place)
 	x.count(place, -1)
+	x.unlink(ruleNode(place))
 	for r.entries != none {
 		e := r.entries
 		r.entries = x.entries.at(e).sibling
-		x.unlink(e)
+		x.unlink(entryNode(e))
+		x.fillEntry(e)
 	}
-	if r.length == longLength {
+	if r.isLong() {
 		x.dropLong(r.long())
 	}
 	x.fillRule(place)
@@ -135,10 +173,10 @@ func (x *Index) SetOwner(place, owner int32) { x.rules.at(place).owner = owner }
 
 func (x *Index) bytes(place int32) []byte {
 	r := x.rules.at(place)
-	if r.length == longLength {
+	if r.isLong() {
 		return x.long.at(r.long()).bytes
 	}
-	return r.bytes[:r.length]
+	return r.bytes[:r.length&^prefixedBit]
 }
 
 func (x *Index) store(place int32, b []byte) {
@@ -173,7 +211,8 @@ func (x *Index) fillRule(place int32) {
 	if last := x.rules.n - 1; place != last {
 		r := x.rules.at(place)
 		*r = *x.rules.at(last)
-		if r.length == longLength {
+		x.nodeMoved(ruleNode(last), ruleNode(place))
+		if r.isLong() {
 			x.long.at(r.long()).rule = place
 		}
 		for e := r.entries; e != none; {
@@ -186,40 +225,15 @@ func (x *Index) fillRule(place int32) {
 	x.rules.pop()
 }
 
-// link makes an entry for a rule, and puts it before all others of the chain.
-func (x *Index) link(place int32, hash uint32, prefixed bool) {
-	r := x.rules.at(place)
-	first := x.chains.get(hash)
+// addEntry gives a rule a further node.
+func (x *Index) addEntry(place int32, hash uint32, prefixed bool) {
 	tagged := uint32(place) << 1
 	if prefixed {
 		tagged |= 1
 	}
-	e := x.entries.push(entry{tagged: tagged, next: first, prev: ^int32(hash), sibling: r.entries})
-	if first != none {
-		x.entries.at(first).prev = e
-	}
-	x.chains.put(hash, e)
-	r.entries = e
-}
-
-// unlink takes an entry, that no rule knows any more, out of its chain and the list.
-func (x *Index) unlink(e int32) {
-	en := x.entries.at(e)
-	if x.search.next == e {
-		x.search.next = en.next
-	}
-	if en.next != none {
-		x.entries.at(en.next).prev = en.prev
-	}
-	switch {
-	case en.prev >= 0:
-		x.entries.at(en.prev).next = en.next
-	case en.next != none:
-		x.chains.put(uint32(^en.prev), en.next)
-	default:
-		x.chains.remove(uint32(^en.prev))
-	}
-	x.fillEntry(e)
+	r := x.rules.at(place)
+	r.entries = x.entries.push(entry{tagged: tagged, sibling: r.entries})
+	x.link(entryNode(r.entries), hash)
 }
 
 // fillEntry moves the last entry to the place of one that is gone.
@@ -227,17 +241,7 @@ func (x *Index) fillEntry(e int32) {
 	if last := x.entries.n - 1; e != last {
 		en := x.entries.at(e)
 		*en = *x.entries.at(last)
-		if x.search.next == last {
-			x.search.next = e
-		}
-		if en.next != none {
-			x.entries.at(en.next).prev = e
-		}
-		if en.prev >= 0 {
-			x.entries.at(en.prev).next = e
-		} else {
-			x.chains.put(uint32(^en.prev), e)
-		}
+		x.nodeMoved(entryNode(last), entryNode(e))
 		known := &x.rules.at(en.rule()).entries
 		for *known != last {
 			known = &x.entries.at(*known).sibling
@@ -245,6 +249,51 @@ func (x *Index) fillEntry(e int32) {
 		*known = e
 	}
 	x.entries.pop()
+}
+
+// link puts a node before all others of a chain.
+func (x *Index) link(n int32, hash uint32) {
+	first := x.chains.get(hash)
+	*x.node(n) = node{next: first, prev: ^int32(hash)}
+	if first != none {
+		x.node(first).prev = n
+	}
+	x.chains.put(hash, n)
+}
+
+// unlink takes a node out of its chain.
+func (x *Index) unlink(n int32) {
+	gone := x.node(n)
+	if x.search.next == n {
+		x.search.next = gone.next
+	}
+	if gone.next != none {
+		x.node(gone.next).prev = gone.prev
+	}
+	switch {
+	case gone.prev >= 0:
+		x.node(gone.prev).next = gone.next
+	case gone.next != none:
+		x.chains.put(uint32(^gone.prev), gone.next)
+	default:
+		x.chains.remove(uint32(^gone.prev))
+	}
+}
+
+// nodeMoved makes what knows a node know it by another number.
+func (x *Index) nodeMoved(from, to int32) {
+	moved := x.node(to)
+	if x.search.next == from {
+		x.search.next = to
+	}
+	if moved.next != none {
+		x.node(moved.next).prev = to
+	}
+	if moved.prev >= 0 {
+		x.node(moved.prev).next = to
+	} else {
+		x.chains.put(uint32(^moved.prev), to)
+	}
 }
 
 // The last two bits of a hash say what kind of chain it leads to, so that chains of different kinds

@@ -162,3 +162,44 @@ func randomRecord(t *testing.T, random *rand.Rand) *publication {
 	}
 	return &publication{record: record, value: value}
 }
+
+// A rule with more keywords and combinations than are worth entries is found in a long chain, too.
+func TestWideRulesInALongChain(t *testing.T) {
+	w := newTwins()
+	var servers, keywords []string
+	for i := range 40 {
+		servers, keywords = append(servers, fmt.Sprint(i)), append(keywords, fmt.Sprintf("%q", fmt.Sprint("word", i)))
+	}
+	wide := fmt.Sprintf(`{"app_id":1,"server_id":[%s],"keywords":[%s]}`, strings.Join(servers, ","), strings.Join(keywords, ","))
+	for i := range 40 {
+		w.add(otherRule(wide))
+		w.add(otherRule(fmt.Sprintf(`{"app_id":1,"server_id":[7,8],"keywords":["word%d"]}`, i)))
+	}
+	if n := w.index.entries.n; n > 40*(40+40+2*2) {
+		t.Errorf("%d entries: wide rules have one for each keyword", n)
+	}
+	for len(w.scan) > 0 {
+		for _, text := range []string{"a Word7 b", "word39", "wor"} {
+			p := line(7)
+			p.record.Text = text
+			w.compare(t, p)
+		}
+		w.remove(len(w.scan) / 3)
+	}
+	w.checkEmpty(t)
+}
+
+// What must be found by the first two runes of a keyword is found however they are written.
+func TestPrefixesFoldToo(t *testing.T) {
+	w := newTwins()
+	for _, k := range []string{"kelvin", "\u212Aelvin", "maſt", "sum", "ς", "σ", "οδος", "ı", "i", "ǆ", "\U00010428x", "代练", "代"} {
+		for range 5 {
+			w.add(otherRule(fmt.Sprintf(`{"app_id":1,"keywords":[%q]}`, k)))
+		}
+	}
+	for _, text := range []string{"xKELVIN", "\u212aelvin", "MAST", "\u017Fum", "Σ", "ΟΔΟΣ", "ODOS", "I", "\u0130", "\u0131", "Ǆ", "\U00010400X", "代", "代练"} {
+		p := line(1)
+		p.record.Text = text
+		w.compare(t, p)
+	}
+}

@@ -209,6 +209,59 @@ func TestWorkStopsAtItsBudget(t *testing.T) {
 	}
 }
 
+// Records that wait together go to a session in one write, in their order; one that comes alone is not
+// held back.
+func TestRecordsThatWaitAreJoined(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	both, second := w.open(), w.open()
+	both.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	second.ask(`{"path":"/listen","params":{"rule":{"app_id":2}}}`)
+	both.texts, second.texts = nil, nil
+	both.onPush = func() {
+		if !both.corked {
+			t.Error("a push was written alone, though others waited")
+		}
+	}
+	for offset := range int64(5) {
+		w.publish(offset, fmt.Sprintf(`{"app_id":%d}`, offset))
+	}
+	w.work()
+	both.onPush = nil
+	if both.corks != 1 || both.corked || second.corks != 0 {
+		t.Errorf("of five records that waited, one session got %d writes, corked still %v; the one with a single match %d", both.corks, both.corked, second.corks)
+	}
+	for offset, text := range both.texts {
+		if want := fmt.Sprintf(`"offset":%d}`, offset); !strings.Contains(text, want) {
+			t.Errorf("push %d is %s, want %s", offset, text, want)
+		}
+	}
+	if len(both.texts) != 5 || len(second.texts) != 1 || w.stats.Written.Load() != 6 || w.stats.Matched.Load() != 5 {
+		t.Errorf("%d and %d pushes, %d written, %d matched", len(both.texts), len(second.texts), w.stats.Written.Load(), w.stats.Matched.Load())
+	}
+	w.publish(9, `{}`)
+	w.work()
+	if both.corks != 1 || len(both.texts) != 6 {
+		t.Errorf("a record alone: %d pushes, corked %d times", len(both.texts), both.corks)
+	}
+}
+
+// A search stops at the budget, too: of ten thousand rules that share a key and do not match.
+func TestSearchStopsAtTheBudget(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	rule := otherRule(`{"keywords":["gold"]}`)
+	for range 10_000 {
+		w.open().session.setRule(-1, "it", rule)
+	}
+	w.publish(1, `{"text":"gone"}`)
+	calls := 1
+	for w.shard.Work(-1) {
+		calls++
+	}
+	if want := 10_000 / stepsPerLook; calls < want/2 {
+		t.Errorf("a search of 10,000 steps looked at the clock %d times", calls)
+	}
+}
+
 func TestPublishWaitsForAFullShard(t *testing.T) {
 	w := newWorld(t, NewRouter(), 2)
 	w.open().ask(`{"path":"/listen","params":{"rule":{}}}`)

@@ -6,14 +6,14 @@ import (
 	"chatmonitor/server/chat"
 )
 
-// Thousands of rules with keywords may share the values of their fields. The first few of such a chain
-// are tried one by one. All behind them are found by the beginnings of their keywords, too: an entry for
-// each keyword, in the chain of the hash of the fields' values and of the keyword's first two runes, or
-// its only one. A record then asks for each pair of runes in its text.
+// Thousands of rules with keywords may share the values of their fields. The first few nodes of such a
+// chain are tried one by one. All behind them are found by the beginnings of their keywords, too: by an
+// entry for each keyword, in the chain of the hash of the fields' values and of the keyword's first two
+// runes, or its only one. A record then asks for each pair of runes in its text.
 //
-// An entry counts as prefixed once nobody has to try it one by one any more. Entries are put at the
-// front, so an entry that is not prefixed moves back one by one, and gets its prefixes when it leaves
-// the first few: a rule's prefixes cost nothing until its chain is long, and then once.
+// A node counts as prefixed once nobody has to try it one by one any more. Nodes are put at the front, so
+// one that is not prefixed moves back step by step, and gets its prefixes when it leaves the first few: a
+// rule's prefixes cost nothing until its chain is long, and then once.
 const (
 	triedOneByOne = 8
 	// A rule with more than so many combinations times keywords would be mostly entries for prefixes. In
@@ -37,26 +37,39 @@ func prefixHash(hash uint32, word uint64) uint32 {
 
 func wideHash(hash uint32) uint32 { return hash&^3 | wideRules }
 
-// prefixOverdue gives the entry that has just left the first few of a chain its prefixes.
+// prefixOverdue gives the node that has just left the first few of a chain its prefixes.
 func (x *Index) prefixOverdue(hash uint32) {
-	e := x.chains.get(hash)
-	for i := 0; i < triedOneByOne && e != none; i++ {
-		e = x.entries.at(e).next
+	n := x.chains.get(hash)
+	for i := 0; i < triedOneByOne && n != none; i++ {
+		n = x.node(n).next
 	}
-	if e == none || x.entries.at(e).prefixed() {
+	if n == none || !x.setPrefixed(n) {
 		return
 	}
-	x.entries.at(e).tagged |= 1
-	place := x.entries.at(e).rule()
+	place := x.ruleOf(n)
 	rule := x.Rule(place)
 	if isWide(rule) {
-		x.link(place, wideHash(hash), true)
+		x.addEntry(place, wideHash(hash), true)
 		return
 	}
 	rule.Keywords(func(folded []byte) {
 		word, _ := prefix(folded)
-		x.link(place, prefixHash(hash, word), true)
+		x.addEntry(place, prefixHash(hash, word), true)
 	})
+}
+
+// setPrefixed says that no prefixes are missing for a node. It reports false if that was so before.
+func (x *Index) setPrefixed(n int32) (changed bool) {
+	if n&1 == 0 {
+		length := &x.rules.at(n >> 1).length
+		changed = *length&prefixedBit == 0
+		*length |= prefixedBit
+		return changed
+	}
+	tagged := &x.entries.at(n >> 1).tagged
+	changed = *tagged&1 == 0
+	*tagged |= 1
+	return changed
 }
 
 func isWide(r chat.EncodedRule) bool {

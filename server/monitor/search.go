@@ -7,15 +7,15 @@ import (
 	"chatmonitor/server/chat"
 )
 
-// search is a record's way through the index. It may stop after any entry and go on later; the index
+// search is a record's way through the index. It may stop after any node and go on later; the index
 // may change in between, and search.next is kept right.
 type search struct {
 	p      *publication // nil: nothing is searched
 	shapes uint64       // still to be asked
 	stage  stage
-	left   int32  // tryFew: entries before the stage ends
+	left   int32  // tryFew: nodes before the stage ends
 	hash   uint32 // of the shape that is asked
-	next   int32  // entry to look at; none: the chain is at its end
+	next   int32  // node to look at; none: the chain is at its end
 	text   []byte // askPrefixes: what has not been asked
 	alone  bool   // askPrefixes: the first rune of text is to be asked alone
 }
@@ -55,9 +55,9 @@ func (x *Index) Continue(steps int, found func(owner int32)) (left int) {
 			}
 			q.left--
 		}
-		e := x.entries.at(q.next)
-		q.next = e.next
-		if place := e.rule(); x.Wants(place, q.p) {
+		place := x.ruleOf(q.next)
+		q.next = x.node(q.next).next
+		if x.Wants(place, q.p) {
 			found(x.rules.at(place).owner)
 		}
 	}

@@ -30,6 +30,7 @@ type Shard struct {
 func newShard(h *Hub, capacity int) *Shard {
 	s := &Shard{hub: h, inbox: make(chan *publication, capacity)}
 	s.index = newIndex(func(owner, from, to int32) { (*s.sessions.at(owner)).ruleMoved(from, to) })
+	s.delivery.steps = stepsPerLook
 	s.delivery.found = func(owner int32) { s.delivery.collect(*s.sessions.at(owner)) }
 	return s
 }
