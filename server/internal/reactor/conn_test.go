@@ -23,6 +23,7 @@ type wire struct {
 	handler  *server
 	context  any
 	sent     bytes.Buffer
+	writes   int
 	takes    int // bytes that the kernel takes before it is full
 	buffered int
 	fd       int // -1: shutting our end fails, as when the peer has gone
@@ -40,6 +41,7 @@ func (w *wire) Write(b []byte) (int, error) {
 		panic("a write after close reaches a stranger")
 	}
 	w.sent.Write(b)
+	w.writes++
 	taken := min(w.takes, len(b))
 	w.takes -= taken
 	w.buffered += len(b) - taken
