@@ -84,11 +84,10 @@ func (h *Hub) answered(p *publication, sessions int) {
 	if p.unanswered.Add(-1) > 0 {
 		return
 	}
-	if n := p.receivers.Load(); n > 0 {
-		h.stats.Matched.Add(1)
+	n := p.receivers.Load()
+	h.stats.recordDecided(&p.record, n > 0)
+	if n > 0 {
 		h.stats.recordReceived(&p.record, n)
-	} else {
-		h.stats.Unmatched.Add(1)
 	}
 }
 
