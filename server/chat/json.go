@@ -116,7 +116,7 @@ func unquote(dst, quoted []byte) ([]byte, error) {
 
 func kind(value []byte) jsontext.Kind { return jsontext.Value(value).Kind() }
 
-func appendQuote(dst []byte, s string) []byte {
+func appendQuote[Text []byte | string](dst []byte, s Text) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s) // its one error is invalid UTF-8, which it has then replaced
 	return dst
 }

@@ -230,7 +230,7 @@ func parseRuleID(value []byte) (string, error) {
 // NamedRule is a rule under the name that a session knows it by.
 type NamedRule struct {
 	ID   string
-	Rule string // JSON as the client gave it
+	Rule EncodedRule
 }
 
 // AppendRules appends the result of a /rules.
@@ -241,7 +241,7 @@ func AppendRules(dst []byte, rules []NamedRule) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(appendRuleIDMember(dst, r.ID), `,"rule":`...)
-		dst = append(append(dst, r.Rule...), '}')
+		dst = append(r.Rule.AppendJSON(dst), '}')
 	}
 	return append(dst, `]}`...)
 }

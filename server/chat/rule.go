@@ -19,7 +19,9 @@ type Rule struct {
 	IDs      [IDFields][]int64 // nil: no condition
 	Channels []string          // nil: no condition
 	Keywords []string          // folded; nil: no condition
-	Source   string            // the rule's JSON as the client gave it
+
+	quoted [IDFields][]bool // which of IDs were given as strings
+	given  []string         // Keywords as the client gave them
 }
 
 // ParseRule reads a rule. Its error is an *Error with code BadRule.
@@ -42,7 +44,6 @@ func ParseRule(source []byte, limits RuleLimits) (*Rule, error) {
 	if n := r.Entries(); n > limits.MaxEntries {
 		return nil, badRule("rule: its lists make %d combinations, the product of their lengths; at most %d are allowed: use several rules", n, limits.MaxEntries)
 	}
-	r.Source = string(source)
 	return r, nil
 }
 
@@ -50,34 +51,43 @@ func (r *Rule) set(name string, value []byte, limits RuleLimits) (err error) {
 	switch name {
 	case "channel":
 		r.Channels, err = parseStrings(value, true)
-	case "keywords":
+	case keywordsName:
 		if kind(value) != '[' {
 			return fmt.Errorf("want a list of strings")
 		}
-		if r.Keywords, err = parseStrings(value, false); err != nil {
+		if r.given, err = parseStrings(value, false); err != nil {
 			return err
 		}
-		if len(r.Keywords) > limits.MaxKeywords {
-			return fmt.Errorf("%d keywords; at most %d are allowed", len(r.Keywords), limits.MaxKeywords)
+		if len(r.given) > limits.MaxKeywords {
+			return fmt.Errorf("%d keywords; at most %d are allowed", len(r.given), limits.MaxKeywords)
 		}
-		for i, k := range r.Keywords {
-			r.Keywords[i] = Fold(k)
+		for _, k := range r.given {
+			r.Keywords = append(r.Keywords, Fold(k))
 		}
 	default:
 		field, known := recordField([]byte(name))
 		if !known || field == Text {
 			return fmt.Errorf("unknown field; a rule has app_id, agent_id, server_id, pid, channel, keywords")
 		}
-		r.IDs[field], err = parseIntegers(value)
+		err = r.setIntegers(field, value)
 	}
 	return err
 }
 
-var errEmptyList = fmt.Errorf("the list is empty; leave the field out to have no condition")
+// keywordsName is the name of the condition on a record's text.
+const keywordsName = "keywords"
 
-func parseIntegers(value []byte) ([]int64, error) {
-	return parseOneOrMany(value, parseInteger)
+func (r *Rule) setIntegers(field Field, value []byte) error {
+	_, err := parseOneOrMany(value, func(value []byte) (int64, error) {
+		id, err := parseInteger(value)
+		r.IDs[field] = append(r.IDs[field], id)
+		r.quoted[field] = append(r.quoted[field], kind(value) == '"')
+		return id, err
+	})
+	return err
 }
+
+var errEmptyList = fmt.Errorf("the list is empty; leave the field out to have no condition")
 
 func parseStrings(value []byte, emptyAllowed bool) ([]string, error) {
 	return parseOneOrMany(value, func(value []byte) (string, error) {

@@ -72,6 +72,7 @@ func groups() []group {
 		{"matching", matchingCases()},
 		{"records", recordCases()},
 		{"pushes", pushCases()},
+		{"scripts", scriptCases()},
 	}
 }
 

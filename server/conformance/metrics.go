@@ -35,6 +35,7 @@ var families = []struct {
 		"handshake_timeout", "head_too_long", "not_http", "tls", "http2", "bad_handshake", "sessions_full", "http_full",
 		"displaced", "address_full", "draining", "no_descriptors"}},
 	{"records_total", "counter", "result", []string{"matched", "unmatched", "undecodable"}},
+	{"app_records_total", "counter", "app_id,result,server_id", nil},
 	{"records_undecodable_total", "counter", "reason", nil},
 	{"pushes_written_total", "counter", "", nil},
 	{"pushes_dropped_total", "counter", "reason", nil},
@@ -264,6 +265,10 @@ func recordMetrics(tr *trial) {
 			m.want(3, metricPrefix+"records_total", "result", "matched"),
 			m.want(3, metricPrefix+"records_total", "result", "unmatched"),
 			m.want(2, metricPrefix+"records_total", "result", "undecodable"),
+			m.want(2, metricPrefix+"app_records_total", "result", "matched", "app_id", fmt.Sprint(app), "server_id", ""),
+			m.want(0, metricPrefix+"app_records_total", "result", "unmatched", "app_id", fmt.Sprint(app), "server_id", ""),
+			m.want(2, metricPrefix+"app_records_total", "result", "unmatched", "app_id", "", "server_id", ""),
+			m.want(3, metricPrefix+"app_records_total", "result", "unmatched"),
 			m.want(2, metricPrefix+"records_undecodable_total"),
 			m.want(2, metricPrefix+"server_error_total", "type", "record_error"))
 	})
@@ -422,6 +427,10 @@ func seriesLimit(tr *trial) {
 				return fmt.Errorf("%s has %d series, want 5 at most", name, series)
 			}
 		}
-		return m.want(21, metricPrefix+"app_handle_chat_total")
+		// Each of the five, and other, has both results.
+		if series := len(m.named(metricPrefix + "app_records_total")); series > 12 {
+			return fmt.Errorf("app_records_total has %d series, want 12 at most", series)
+		}
+		return errors.Join(m.want(21, metricPrefix+"app_handle_chat_total"), m.want(21, metricPrefix+"app_records_total"))
 	})
 }

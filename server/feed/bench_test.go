@@ -39,6 +39,8 @@ func (c deafConn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	return monitor.Handed, 0
 }
 
+func (deafConn) Cork()                {}
+func (deafConn) Uncork()              {}
 func (deafConn) Close(monitor.Reason) {}
 
 // deafHub has two shards of a thousand sessions, and no record for any of them.

@@ -93,6 +93,8 @@ func (l *listener) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	return monitor.Handed, 0
 }
 
+func (l *listener) Cork()                {}
+func (l *listener) Uncork()              {}
 func (l *listener) Close(monitor.Reason) {}
 
 func (l *listener) got() []string {

@@ -38,6 +38,7 @@ var (
 	closedDesc      = desc("connections_closed_total", "WebSocket connections closed.", "reason")
 	refusedDesc     = desc("handshakes_refused_total", "Connections refused before they were WebSockets.", "reason")
 	recordsDesc     = desc("records_total", "Kafka records by what became of them.", "result")
+	appRecordsDesc  = desc("app_records_total", "Decodable records by what became of them, by app and server.", "app_id", "server_id", "result")
 	undecodableDesc = desc("records_undecodable_total", "Kafka records that are not chat records.", "reason")
 	writtenDesc     = desc("pushes_written_total", "Records handed to connections, once for each receiver.")
 	droppedDesc     = desc("pushes_dropped_total", "Records that matched a session and were not handed to it.", "reason")
@@ -187,6 +188,11 @@ func (c *collector) records(out sink) {
 	}
 	s.Handled(func(l monitor.RecordLabels, n uint64) {
 		out.counter(handledDesc, float64(n), labelValues(l, chat.AppID, chat.AgentID, chat.ServerID)...)
+	})
+	s.Decided(func(l monitor.RecordLabels, n *monitor.DecidedCounts) {
+		labels := labelValues(l, chat.AppID, chat.ServerID)
+		out.counter(appRecordsDesc, float64(n.Matched.Load()), append(labels, "matched")...)
+		out.counter(appRecordsDesc, float64(n.Unmatched.Load()), append(labels, "unmatched")...)
 	})
 	s.Received(func(l monitor.RecordLabels, h *monitor.ReceiverCounts) {
 		out.receivers(h, labelValues(l, chat.AgentID, chat.PID, chat.ServerID))

@@ -25,7 +25,7 @@ func TestFamiliesAreServedFromTheStart(t *testing.T) {
 	for name, want := range map[string]string{
 		"app_handle_chat_total": "counter", "net_client_recv_counter": "histogram", "net_current_connected": "gauge",
 		"net_total_connected": "counter", "server_error_total": "counter", "server_gogc": "gauge", "server_maxprocs": "gauge",
-		"server_info": "gauge", "connections_closed_total": "counter", "handshakes_refused_total": "counter", "records_total": "counter",
+		"server_info": "gauge", "connections_closed_total": "counter", "handshakes_refused_total": "counter", "records_total": "counter", "app_records_total": "counter",
 		"records_undecodable_total": "counter", "pushes_written_total": "counter", "pushes_dropped_total": "counter",
 		"outbound_queued_bytes": "gauge", "sessions": "gauge", "kafka_reconnects_total": "counter", "push_latency_seconds": "histogram",
 	} {
@@ -55,6 +55,16 @@ chat_monitor_app_handle_chat_total{agent_id="",app_id="",server_id=""} 0
 chat_monitor_app_handle_chat_total{agent_id="",app_id="19",server_id=""} 1
 chat_monitor_app_handle_chat_total{agent_id="29",app_id="19",server_id="6558"} 1
 chat_monitor_app_handle_chat_total{agent_id="other",app_id="other",server_id="other"} 2
+# HELP chat_monitor_app_records_total Decodable records by what became of them, by app and server.
+# TYPE chat_monitor_app_records_total counter
+chat_monitor_app_records_total{app_id="",result="matched",server_id=""} 0
+chat_monitor_app_records_total{app_id="",result="unmatched",server_id=""} 0
+chat_monitor_app_records_total{app_id="19",result="matched",server_id=""} 0
+chat_monitor_app_records_total{app_id="19",result="matched",server_id="6558"} 0
+chat_monitor_app_records_total{app_id="19",result="unmatched",server_id=""} 1
+chat_monitor_app_records_total{app_id="19",result="unmatched",server_id="6558"} 1
+chat_monitor_app_records_total{app_id="other",result="matched",server_id="other"} 0
+chat_monitor_app_records_total{app_id="other",result="unmatched",server_id="other"} 2
 # HELP chat_monitor_records_total Kafka records by what became of them.
 # TYPE chat_monitor_records_total counter
 chat_monitor_records_total{result="matched"} 0
@@ -62,7 +72,7 @@ chat_monitor_records_total{result="undecodable"} 1
 chat_monitor_records_total{result="unmatched"} 4
 `
 	registry := NewRegistry(stats, time.Now())
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "chat_monitor_app_handle_chat_total", "chat_monitor_records_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "chat_monitor_app_handle_chat_total", "chat_monitor_app_records_total", "chat_monitor_records_total"); err != nil {
 		t.Error(err)
 	}
 }

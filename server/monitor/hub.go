@@ -114,11 +114,11 @@ func (h *Hub) answered(p *publication, matches, receivers int) {
 }
 
 func (h *Hub) count(p *publication) {
-	if p.matches.Load() > 0 {
-		h.stats.Matched.Add(1)
+	matched := p.matches.Load() > 0
+	h.stats.recordDecided(&p.record, matched)
+	if matched {
 		p.push.account.matches.Add(1)
 	} else {
-		h.stats.Unmatched.Add(1)
 		p.push.account.unmatched.Add(1)
 	}
 	if n := p.receivers.Load(); n > 0 {

@@ -10,64 +10,112 @@ import (
 	"chatmonitor/server/chat"
 )
 
-// scan is Index's dumb twin: it asks every rule.
+// scan is Index's dumb twin: it asks every rule. Both call a rule's owner what the test does.
 type scan []scanned
 
 type scanned struct {
-	subscription *subscription
-	rule         *chat.Rule
+	owner int32
+	place int32 // in the index
+	rule  *chat.Rule
 }
 
-func (s *scan) Match(p *publication, found func(*subscription)) {
+func (s *scan) match(p *publication) (owners []int32) {
 	for _, r := range *s {
-		if r.rule.Matches(&p.record, p.text()) {
-			found(r.subscription)
+		if r.rule.Matches(&p.record, string(p.text())) {
+			owners = append(owners, r.owner)
 		}
+	}
+	return owners
+}
+
+// twins are an index and a scan with the same rules, of which each has an owner of its own.
+type twins struct {
+	index *Index
+	scan  scan
+	rules int32 // made so far
+}
+
+func newTwins() *twins {
+	w := &twins{}
+	w.index = newIndex(func(owner, from, to int32) {
+		i := slices.IndexFunc(w.scan, func(r scanned) bool { return r.owner == owner })
+		if w.scan[i].place != from {
+			panic("the index moved a rule from where it was not")
+		}
+		w.scan[i].place = to
+	})
+	return w
+}
+
+func (w *twins) add(rule *chat.Rule) {
+	w.rules++
+	place := w.index.Add(w.rules, fmt.Sprint(w.rules), rule)
+	w.scan = append(w.scan, scanned{w.rules, place, rule})
+}
+
+func (w *twins) remove(i int) {
+	place := w.scan[i].place
+	w.scan = slices.Delete(w.scan, i, i+1)
+	w.index.Remove(place)
+}
+
+// search is a whole search, in parts of so many steps.
+func (x *Index) find(p *publication, steps int, found func(owner int32)) {
+	for x.Begin(p); x.Continue(steps, found) == 0; {
 	}
 }
 
 func TestIndexAgreesWithScan(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		var index Index
-		var twin scan
-		for step := range 600 {
-			if len(twin) > 0 && random.IntN(3) == 0 {
-				i := random.IntN(len(twin))
-				index.Remove(twin[i].subscription, twin[i].subscription.rule())
-				twin = slices.Delete(twin, i, i+1)
+		w := newTwins()
+		for range 600 {
+			if len(w.scan) > 0 && random.IntN(3) == 0 {
+				w.remove(random.IntN(len(w.scan)))
 			} else {
-				rule := randomRule(t, random)
-				r := newSubscription(nil, fmt.Sprint(step), rule)
-				index.Add(r, rule)
-				twin = append(twin, scanned{r, rule})
+				w.add(randomRule(t, random))
 			}
-			compareMatches(t, &index, &twin, randomRecord(t, random))
+			w.compare(t, randomRecord(t, random))
 		}
-		for _, r := range twin {
-			index.Remove(r.subscription, r.rule)
+		w.checkRules(t)
+		for len(w.scan) > 0 {
+			w.remove(random.IntN(len(w.scan)))
 		}
-		if len(index.shapes) != 0 {
-			t.Fatalf("seed %d: %d shapes are left of an empty index", seed, len(index.shapes))
-		}
+		w.checkEmpty(t)
 	}
 }
 
-func compareMatches(t *testing.T, index *Index, twin *scan, p *publication) {
+func (w *twins) compare(t *testing.T, p *publication) {
 	t.Helper()
-	got, want := matchedIDs(index.Match, p), matchedIDs(twin.Match, p)
-	if !slices.Equal(got, want) {
+	var got []int32
+	w.index.find(p, 1+int(w.rules%7), func(owner int32) { got = append(got, owner) })
+	slices.Sort(got)
+	got = slices.Compact(got)
+	if want := w.scan.match(p); !slices.Equal(got, want) {
 		t.Fatalf("record %s: the index finds %v, the scan %v", p.value, got, want)
 	}
 }
 
-func matchedIDs(match func(*publication, func(*subscription)), p *publication) (ids []string) {
-	match(p, func(r *subscription) { ids = append(ids, r.id) })
-	slices.Sort(ids)
-	return ids
+// checkRules fails the test unless the index can list every rule.
+func (w *twins) checkRules(t *testing.T) {
+	t.Helper()
+	for _, r := range w.scan {
+		if got, want := w.index.Rule(r.place), r.rule.AppendEncoded(nil); string(got) != string(want) || string(w.index.Name(r.place)) != fmt.Sprint(r.owner) {
+			t.Fatalf("rule %d is kept as %q %q, want %q", r.owner, w.index.Name(r.place), got, want)
+		}
+	}
 }
 
-var words = []string{"gold", "GOLD", "代练", "Kelvin", "long\u017F", "a", "ΟΔΟΣ", "ı"}
+func (w *twins) checkEmpty(t *testing.T) {
+	t.Helper()
+	x := w.index
+	if x.rules.n != 0 || x.entries.n != 0 || x.long.n != 0 || x.inUse != 0 || x.single != 0 || len(x.chains.directory) != 1 || x.chains.directory[0].used != 0 {
+		t.Fatalf("of an index without rules are left: %d rules, %d entries, %d long, shapes %b, %d single runes, %d segments",
+			x.rules.n, x.entries.n, x.long.n, x.inUse, x.single, len(x.chains.directory))
+	}
+}
+
+var words = []string{"gold", "GOLD", "goblin", "代练", "代", "Kelvin", "long\u017F", "a", "ΟΔΟΣ", "ı", "old x"}
 
 func randomRule(t *testing.T, random *rand.Rand) *chat.Rule {
 	t.Helper()
@@ -113,4 +161,45 @@ func randomRecord(t *testing.T, random *rand.Rand) *publication {
 		t.Fatal(err)
 	}
 	return &publication{record: record, value: value}
+}
+
+// A rule with more keywords and combinations than are worth entries is found in a long chain, too.
+func TestWideRulesInALongChain(t *testing.T) {
+	w := newTwins()
+	var servers, keywords []string
+	for i := range 40 {
+		servers, keywords = append(servers, fmt.Sprint(i)), append(keywords, fmt.Sprintf("%q", fmt.Sprint("word", i)))
+	}
+	wide := fmt.Sprintf(`{"app_id":1,"server_id":[%s],"keywords":[%s]}`, strings.Join(servers, ","), strings.Join(keywords, ","))
+	for i := range 40 {
+		w.add(otherRule(wide))
+		w.add(otherRule(fmt.Sprintf(`{"app_id":1,"server_id":[7,8],"keywords":["word%d"]}`, i)))
+	}
+	if n := w.index.entries.n; n > 40*(40+40+2*2) {
+		t.Errorf("%d entries: wide rules have one for each keyword", n)
+	}
+	for len(w.scan) > 0 {
+		for _, text := range []string{"a Word7 b", "word39", "wor"} {
+			p := line(7)
+			p.record.Text = text
+			w.compare(t, p)
+		}
+		w.remove(len(w.scan) / 3)
+	}
+	w.checkEmpty(t)
+}
+
+// What must be found by the first two runes of a keyword is found however they are written.
+func TestPrefixesFoldToo(t *testing.T) {
+	w := newTwins()
+	for _, k := range []string{"kelvin", "\u212Aelvin", "maſt", "sum", "ς", "σ", "οδος", "ı", "i", "ǆ", "\U00010428x", "代练", "代"} {
+		for range 5 {
+			w.add(otherRule(fmt.Sprintf(`{"app_id":1,"keywords":[%q]}`, k)))
+		}
+	}
+	for _, text := range []string{"xKELVIN", "\u212aelvin", "MAST", "\u017Fum", "Σ", "ΟΔΟΣ", "ODOS", "I", "\u0130", "\u0131", "Ǆ", "\U00010400X", "代", "代练"} {
+		p := line(1)
+		p.record.Text = text
+		w.compare(t, p)
+	}
 }

@@ -78,7 +78,13 @@ type peer struct {
 	buffers bool
 	waiting []*Account // of what it has buffered
 	session *Session
+
+	corked bool
+	corks  int // times that something was written between Cork and Uncork
 }
+
+func (p *peer) Cork()   { p.corked = true; p.corks++ }
+func (p *peer) Uncork() { p.corked = false }
 
 func (p *peer) Push(push *Push) (Outcome, Reason) {
 	if p.onPush != nil {
@@ -117,7 +123,7 @@ func TestRequests(t *testing.T) {
 	p := w.open()
 	for _, c := range []struct{ text, answer string }{
 		{`{"path":"/rules","id":1}`, `{"path":"/rules","id":1,"result":{"rules":[]}}`},
-		{`{"path":"/listen","params":{"rule":{"app_id":[1,"2"]}}}`, `{"path":"/listen","result":{"rule_id":"r1"}}`},
+		{`{"path":"/listen","params":{"rule":{"app_id":[1, "2"]}}}`, `{"path":"/listen","result":{"rule_id":"r1"}}`},
 		{`{"path":"/listen","params":{"rule":{},"rule_id":"r2"}}`, `{"path":"/listen","result":{"rule_id":"r2"}}`},
 		{`{"path":"/listen","params":{"rule":{"pid":5}}}`, `{"path":"/listen","result":{"rule_id":"r3"}}`},
 		{`{"path":"/listen","params":{"rule":{}}}`, `"code":"too_many_rules"`},
@@ -141,8 +147,8 @@ func TestRequests(t *testing.T) {
 	}
 	p.session.Closed()
 	p.session.Closed() // twice is once
-	if n := w.shard.rules.Load(); n != 0 || len(w.shard.sessions) != 0 || len(w.shard.index.shapes) != 0 {
-		t.Errorf("%d rules, %d sessions are left", n, len(w.shard.sessions))
+	if n := w.shard.rules.Load(); n != 0 || w.shard.sessions.n != 0 || w.shard.index.inUse != 0 {
+		t.Errorf("%d rules, %d sessions are left", n, w.shard.sessions.n)
 	}
 }
 
@@ -196,16 +202,69 @@ func TestWorkStopsAtItsBudget(t *testing.T) {
 	for w.shard.Work(2 * time.Millisecond) {
 		calls++
 		if calls == 2 { // one leaves between two slices, and one has left its rule
-			peers[99].session.Closed()
+			peers[0].session.Closed() // of those with the same rule, the first is the last to be served
 		}
 	}
 	if calls != 3 { // 48 deliveries of 50 us are the first look at the clock beyond 2 ms
 		t.Errorf("100 deliveries of 50 us took %d calls of 2 ms", calls)
 	}
 	for i, p := range peers {
-		if want := 1; i < 99 && len(p.texts) != want || i == 99 && len(p.texts) != 0 {
+		if want := 1; i > 0 && len(p.texts) != want || i == 0 && len(p.texts) != 0 {
 			t.Errorf("peer %d got %d", i, len(p.texts))
 		}
+	}
+}
+
+// Records that wait together go to a session in one write, in their order; one that comes alone is not
+// held back.
+func TestRecordsThatWaitAreJoined(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	both, second := w.open(), w.open()
+	both.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	second.ask(`{"path":"/listen","params":{"rule":{"app_id":2}}}`)
+	both.texts, second.texts = nil, nil
+	both.onPush = func() {
+		if !both.corked {
+			t.Error("a push was written alone, though others waited")
+		}
+	}
+	for offset := range int64(5) {
+		w.publish(offset, fmt.Sprintf(`{"app_id":%d}`, offset))
+	}
+	w.work()
+	both.onPush = nil
+	if both.corks != 1 || both.corked || second.corks != 0 {
+		t.Errorf("of five records that waited, one session got %d writes, corked still %v; the one with a single match %d", both.corks, both.corked, second.corks)
+	}
+	for offset, text := range both.texts {
+		if want := fmt.Sprintf(`"offset":%d}`, offset); !strings.Contains(text, want) {
+			t.Errorf("push %d is %s, want %s", offset, text, want)
+		}
+	}
+	if len(both.texts) != 5 || len(second.texts) != 1 || w.stats.Written.Load() != 6 || w.stats.Matched.Load() != 5 {
+		t.Errorf("%d and %d pushes, %d written, %d matched", len(both.texts), len(second.texts), w.stats.Written.Load(), w.stats.Matched.Load())
+	}
+	w.publish(9, `{}`)
+	w.work()
+	if both.corks != 1 || len(both.texts) != 6 {
+		t.Errorf("a record alone: %d pushes, corked %d times", len(both.texts), both.corks)
+	}
+}
+
+// A search stops at the budget, too: of ten thousand rules that share a key and do not match.
+func TestSearchStopsAtTheBudget(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	rule := otherRule(`{"keywords":["gold"]}`)
+	for range 10_000 {
+		w.open().session.setRule(-1, "it", rule)
+	}
+	w.publish(1, `{"text":"gone"}`)
+	calls := 1
+	for w.shard.Work(-1) {
+		calls++
+	}
+	if want := 10_000 / stepsPerLook; calls < want/2 {
+		t.Errorf("a search of 10,000 steps looked at the clock %d times", calls)
 	}
 }
 

@@ -14,6 +14,11 @@ type Conn interface {
 	// connection that is over its outbound budget drops it, for the reason that it is then closed for.
 	// What becomes of a buffered push later, it tells the push's Account.
 	Push(p *Push) (o Outcome, why Reason)
+	// Cork says that several pushes follow at once, and Uncork that they are over: what comes in between
+	// may be held back, to be written as one. Nothing is held back beyond Uncork, which also follows
+	// when the connection has closed meanwhile.
+	Cork()
+	Uncork()
 	// Close ends the connection for the given reason; the network layer then calls Session.Closed.
 	Close(reason Reason)
 }
@@ -71,7 +76,7 @@ type publication struct {
 	timestamp time.Time
 
 	fold       sync.Once
-	foldedText string
+	foldedText []byte
 
 	unanswered atomic.Int32 // shards that have still to answer, and Publish itself
 	matches    atomic.Int64 // sessions with a rule that it meets
@@ -79,7 +84,7 @@ type publication struct {
 }
 
 // text is the record's text, folded once for all shards, and not at all if no rule asks.
-func (p *publication) text() string {
-	p.fold.Do(func() { p.foldedText = chat.Fold(p.record.Text) })
+func (p *publication) text() []byte {
+	p.fold.Do(func() { p.foldedText = []byte(chat.Fold(p.record.Text)) })
 	return p.foldedText
 }

@@ -10,15 +10,22 @@ import (
 )
 
 // Session is the application's side of one WebSocket connection: its rules, and its requests in
-// their order. It belongs to its shard's goroutine, as every method does.
+// their order. It belongs to its shard's goroutine, as every method does. A million of them are kept: it
+// is 48 bytes.
 type Session struct {
-	shard     *Shard
-	conn      Conn // nil once the connection is closed
-	rules     []*subscription
-	waiting   *backlog // not nil while a slow request is under way
-	matchedAt uint64   // the shard's count of records when one last matched: a record is pushed once
-	slot      int32    // place in the shard's list of sessions
-	named     uint32   // rule names made so far
+	conn  Conn // nil once the connection is closed
+	shard *Shard
+	rare  *rare    // nil most of the time
+	only  [1]int32 // the place of its rule, if it has one; none otherwise
+	last  int32    // its latest place in the shard's deliveries, if what is there is its own
+	slot  int32    // place in the shard's list of sessions
+	named uint32   // rule names made so far
+}
+
+// rare is what few sessions have at a time.
+type rare struct {
+	rules   []int32  // places of the rules, in order, if there is more than one
+	waiting *backlog // not nil while a slow request is under way
 }
 
 // What may wait behind a slow request of the same session.
@@ -34,7 +41,7 @@ type backlog struct {
 
 // Receive takes one whole text message. text is valid UTF-8 and is not kept.
 func (s *Session) Receive(text []byte) {
-	if s.waiting != nil {
+	if s.waiting() != nil {
 		s.wait(text)
 		return
 	}
@@ -47,16 +54,15 @@ func (s *Session) Closed() {
 		return
 	}
 	s.conn = nil
-	s.waiting = nil
-	for _, rule := range s.rules {
-		s.shard.removeRule(rule)
+	s.setWaiting(nil)
+	for n := len(s.rules()); n > 0; n-- {
+		s.removeRule(n - 1)
 	}
-	s.rules = nil
 	s.shard.forget(s)
 }
 
 func (s *Session) wait(text []byte) {
-	w := s.waiting
+	w := s.waiting()
 	if len(w.texts) >= maxWaitingMessages || w.bytes+len(text) > maxWaitingBytes {
 		s.conn.Close(Backlogged)
 		return
@@ -93,13 +99,13 @@ var errNoPath = errors.New("the path is missing or not a string")
 // own copy of the text; the session sees the answer when the shard's goroutine runs the posted call.
 func (s *Session) serveSlow(q *Request, text []byte, h Handler) {
 	q.parse(text)
-	s.waiting = new(backlog)
+	s.setWaiting(new(backlog))
 	taken := s.shard.hub.pool.Go(func() {
 		ok := s.shard.hub.guard(q, h)
 		s.shard.post(func() { s.finishSlow(q, ok) })
 	})
 	if !taken {
-		s.waiting = nil
+		s.setWaiting(nil)
 		q.Refuse(&chat.Error{Code: chat.Busy, Message: "the server is busy with other requests; ask again later"})
 		s.answer(q)
 	}
@@ -109,8 +115,8 @@ func (s *Session) finishSlow(q *Request, ok bool) {
 	if s.conn == nil {
 		return
 	}
-	w := s.waiting
-	s.waiting = nil
+	w := s.waiting()
+	s.setWaiting(nil)
 	if !ok {
 		s.fail()
 		return
@@ -120,10 +126,10 @@ func (s *Session) finishSlow(q *Request, ok bool) {
 		if s.conn == nil {
 			return
 		}
-		if s.waiting != nil { // the one before was slow, too: the rest waits behind it
-			s.waiting.texts = append(s.waiting.texts, w.texts[i:]...)
+		if behind := s.waiting(); behind != nil { // the one before was slow, too: the rest waits behind it
+			behind.texts = append(behind.texts, w.texts[i:]...)
 			for _, t := range w.texts[i:] {
-				s.waiting.bytes += len(t)
+				behind.bytes += len(t)
 			}
 			return
 		}
@@ -155,21 +161,15 @@ func (s *Session) listen(q *Request) {
 		return
 	}
 	replaced := s.find(l.RuleID)
-	if replaced < 0 && len(s.rules) >= limits.MaxRules {
-		q.Refuse(&chat.Error{Code: chat.TooManyRules, Message: fmt.Sprintf("the session has %d rules already, as many as are allowed; replace or /unlisten one", len(s.rules))})
+	if n := len(s.rules()); replaced < 0 && n >= limits.MaxRules {
+		q.Refuse(&chat.Error{Code: chat.TooManyRules, Message: fmt.Sprintf("the session has %d rules already, as many as are allowed; replace or /unlisten one", n)})
 		return
 	}
 	if l.RuleID == "" {
 		l.RuleID = s.newRuleID()
 	}
-	rule := newSubscription(s, l.RuleID, l.Rule)
-	s.shard.addRule(rule, l.Rule)
-	if replaced >= 0 {
-		s.shard.removeRule(s.rules[replaced])
-		s.rules[replaced] = rule
-	} else {
-		s.rules = append(s.rules, rule)
-	}
+	s.shard.decide(s)
+	s.setRule(replaced, l.RuleID, l.Rule)
 	q.Answer(chat.AppendRuleID(nil, l.RuleID))
 }
 
@@ -193,15 +193,16 @@ func (s *Session) unlisten(q *Request) {
 		q.Refuse(&chat.Error{Code: chat.UnknownRule, Message: fmt.Sprintf("the session has no rule %q", id)})
 		return
 	}
-	s.shard.removeRule(s.rules[i])
-	s.rules = slices.Delete(s.rules, i, i+1)
+	s.shard.decide(s)
+	s.removeRule(i)
 	q.Answer([]byte("{}"))
 }
 
 func (s *Session) listRules(q *Request) {
-	list := make([]chat.NamedRule, len(s.rules))
-	for i, r := range s.rules {
-		list[i] = chat.NamedRule{ID: r.id, Rule: r.source}
+	index := s.shard.index
+	list := make([]chat.NamedRule, len(s.rules()))
+	for i, place := range s.rules() {
+		list[i] = chat.NamedRule{ID: string(index.Name(place)), Rule: index.Rule(place)}
 	}
 	q.Answer(chat.AppendRules(nil, list))
 }
@@ -212,11 +213,6 @@ func (s *Session) ping(q *Request) {
 		result = append(append(result, `,"echo":`...), echo...)
 	}
 	q.Answer(append(result, '}'))
-}
-
-// find is the place of the rule of that name, or -1.
-func (s *Session) find(id string) int {
-	return slices.IndexFunc(s.rules, func(r *subscription) bool { return r.id == id })
 }
 
 // refuse answers with an error of the domain, which always is a *chat.Error.

@@ -23,27 +23,16 @@ type Shard struct {
 	calls []func() // guarded by mu
 
 	// Owned by the shard's goroutine.
-	sessions []*Session
-	index    Index
-	collect  func(*subscription)
-	current  *publication // the record being delivered; nil: none
-	records  uint64       // records looked at so far
-	matches  []*Session   // of current; those before next have been served
-	next     int
-	pushed   int // sessions that current was pushed to
+	sessions paged[*Session]
+	index    *Index
+	delivery delivery
 }
-
-// Between two looks at the clock, this many deliveries: a write costs 10 to 15 us of kernel time.
-const deliveriesPerLook = 16
 
 func newShard(h *Hub, capacity int) *Shard {
 	s := &Shard{hub: h, inbox: make(chan *publication, capacity)}
-	s.collect = func(rule *subscription) {
-		if session := rule.session; session.matchedAt != s.records {
-			session.matchedAt = s.records
-			s.matches = append(s.matches, session)
-		}
-	}
+	s.index = newIndex(func(owner, from, to int32) { (*s.sessions.at(owner)).ruleMoved(from, to) })
+	s.delivery.steps = stepsPerLook
+	s.delivery.found = func(owner int32) { s.delivery.collect(*s.sessions.at(owner)) }
 	return s
 }
 
@@ -53,34 +42,50 @@ func (s *Shard) Bind(wake func()) { s.wake = wake }
 
 // Open begins a session on conn.
 func (s *Shard) Open(conn Conn) *Session {
-	session := &Session{shard: s, conn: conn, slot: int32(len(s.sessions))}
-	s.sessions = append(s.sessions, session)
+	session := &Session{shard: s, conn: conn, only: [1]int32{none}}
+	session.slot = s.sessions.push(session)
 	s.open.Add(1)
 	s.hub.stats.Sessions.Add(1)
 	return session
 }
 
+// forget takes a session, that has no rules any more, out of the list. The last one moves to its slot.
 func (s *Shard) forget(session *Session) {
-	last := len(s.sessions) - 1
-	moved := s.sessions[last]
-	s.sessions[session.slot], moved.slot = moved, session.slot
-	s.sessions[last] = nil
-	s.sessions = s.sessions[:last]
+	moved := *s.sessions.at(s.sessions.n - 1)
+	*s.sessions.at(session.slot), moved.slot = moved, session.slot
+	for _, place := range moved.rules() {
+		s.index.SetOwner(place, moved.slot)
+	}
+	s.sessions.pop()
 	s.open.Add(-1)
 	s.hub.stats.Sessions.Add(-1)
 }
 
-func (s *Shard) addRule(r *subscription, rule *chat.Rule) {
-	s.index.Add(r, rule)
+func (s *Shard) addRule(session *Session, name string, rule *chat.Rule) (place int32) {
 	s.rules.Add(1)
 	s.hub.stats.rulesByShape[rule.Fields()].Add(1)
+	return s.index.Add(session.slot, name, rule)
 }
 
-func (s *Shard) removeRule(r *subscription) {
-	rule := r.rule()
-	s.index.Remove(r, rule)
+func (s *Shard) removeRule(place int32) {
 	s.rules.Add(-1)
-	s.hub.stats.rulesByShape[rule.Fields()].Add(-1)
+	s.hub.stats.rulesByShape[s.index.Rule(place).Fields()].Add(-1)
+	s.index.Remove(place)
+}
+
+// decide looks at the rules of a session, which are about to change, for the record that is being searched
+// for: were one rule that wants it replaced by another, the search might come too late for the first and
+// be past the second already.
+func (s *Shard) decide(session *Session) {
+	p := s.index.Searching()
+	if p == nil {
+		return
+	}
+	for _, place := range session.rules() {
+		if s.index.Wants(place, p) {
+			s.delivery.collect(session)
+		}
+	}
 }
 
 // Work handles what waits, for about the given time, and reports whether something still waits. Then
@@ -88,31 +93,41 @@ func (s *Shard) removeRule(r *subscription) {
 func (s *Shard) Work(budget time.Duration) (more bool) {
 	deadline := s.hub.now().Add(budget)
 	for {
-		if s.current == nil && !s.take() {
+		if len(s.delivery.batch) == 0 && !s.take() {
 			return false
 		}
-		if s.current != nil && !s.deliver(deadline) || s.hub.now().After(deadline) {
+		if len(s.delivery.batch) > 0 && !s.advance(deadline) || s.hub.now().After(deadline) {
 			return true
 		}
 	}
 }
 
-// take runs the posted calls and begins the next record. It reports false, with the shard unarmed,
+// take runs the posted calls and begins the next records. It reports false, with the shard unarmed,
 // if there was nothing to do.
 func (s *Shard) take() bool {
-	if s.runCalls() {
+	if s.runCalls() || s.takeRecord() {
 		return true
-	}
-	select {
-	case p := <-s.inbox:
-		s.begin(p)
-		return true
-	default:
 	}
 	// A sender that comes between the look above and the Store sees armed and does not wake us;
 	// so look once more, and stay armed if it is so and nobody else has armed the shard meanwhile.
 	s.armed.Store(false)
 	return s.waits() && s.armed.CompareAndSwap(false, true)
+}
+
+// takeRecord begins with the next record that waits, or reports false.
+func (s *Shard) takeRecord() bool {
+	select {
+	case p := <-s.inbox:
+		s.delivery.add(p)
+		if p.notice {
+			s.delivery.forAll(&s.sessions)
+		} else {
+			s.index.Begin(p)
+		}
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Shard) waits() bool {
@@ -130,76 +145,6 @@ func (s *Shard) runCalls() bool {
 		call()
 	}
 	return len(calls) > 0
-}
-
-// begin collects the matches before anything is written: a failing write closes its session, which
-// changes the index.
-func (s *Shard) begin(p *publication) {
-	s.records++
-	s.matches, s.next, s.pushed = s.matches[:0], 0, 0
-	if s.current = p; p.notice {
-		s.matches = append(s.matches, s.sessions...)
-		return
-	}
-	s.index.Match(p, s.collect)
-	p.push.account.matched(len(s.matches))
-}
-
-// deliver pushes the current record, and reports whether it was done before the deadline.
-func (s *Shard) deliver(deadline time.Time) bool {
-	p := s.current
-	for s.next < len(s.matches) {
-		upTo := min(s.next+deliveriesPerLook, len(s.matches))
-		n := s.pushSome(p, upTo)
-		now := s.hub.now()
-		if n > 0 && !p.notice {
-			s.pushed += n
-			s.hub.stats.Written.Add(uint64(n))
-			s.hub.stats.Latency.Observe(now.Sub(p.timestamp), n)
-		}
-		if s.next < len(s.matches) && now.After(deadline) {
-			return false
-		}
-	}
-	s.current = nil
-	matches := len(s.matches)
-	if clear(s.matches); p.notice {
-		s.matches = nil // there may be a million sessions, and a notice is rare
-	}
-	s.hub.answered(p, matches, s.pushed)
-	return true
-}
-
-// pushSome pushes to the matches before upTo. A session that closed since it matched is passed over.
-// One whose push panics is ended, and the next one served.
-func (s *Shard) pushSome(p *publication, upTo int) (pushed int) {
-	var handed, buffered int
-	defer func() {
-		if cause := recover(); cause != nil {
-			s.hub.panicked("push", cause)
-			s.matches[s.next].fail()
-			s.next++
-			p.push.account.drop(InternalError)
-		}
-		p.push.account.pushed(handed, buffered)
-		pushed = handed + buffered
-	}()
-	for ; s.next < upTo; s.next++ {
-		conn := s.matches[s.next].conn
-		if conn == nil {
-			p.push.account.drop(Undelivered)
-			continue
-		}
-		switch outcome, why := conn.Push(&p.push); outcome {
-		case Handed:
-			handed++
-		case Buffered:
-			buffered++
-		default:
-			p.push.account.drop(why)
-		}
-	}
-	return pushed
 }
 
 // offer hands p to the shard; it blocks while the inbox is full, and reports false if done ends first.

@@ -31,6 +31,7 @@ type Stats struct {
 	undecodable              [chat.Undecodables]atomic.Uint64
 	rulesByShape             [1 << (chat.Text + 1)]atomic.Int64
 
+	decided  series[DecidedCounts]
 	handled  series[atomic.Uint64]
 	received series[ReceiverCounts]
 	loops    sync.Map // int -> *atomic.Int64, nanoseconds
@@ -44,6 +45,7 @@ func NewStats(maxSeries int) *Stats {
 	s := &Stats{Latency: NewHistogram(
 		0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)}
 	s.handled.init(maxSeries)
+	s.decided.init(maxSeries)
 	s.received.init(maxSeries)
 	s.partitions.Store(new([]*Partition))
 	return s
@@ -135,12 +137,29 @@ func labelsOf(r *chat.Record, fields chat.FieldSet) RecordLabels {
 
 const (
 	handledLabels  chat.FieldSet = 1<<chat.AppID | 1<<chat.AgentID | 1<<chat.ServerID
+	decidedLabels  chat.FieldSet = 1<<chat.AppID | 1<<chat.ServerID
 	receivedLabels chat.FieldSet = 1<<chat.AgentID | 1<<chat.PID | 1<<chat.ServerID
 )
 
 func (s *Stats) recordHandled(r *chat.Record) {
 	s.handled.at(labelsOf(r, handledLabels)).Add(1)
 }
+
+// DecidedCounts is the number of records that some session was sent, and of those that none was.
+type DecidedCounts struct{ Matched, Unmatched atomic.Uint64 }
+
+func (s *Stats) recordDecided(r *chat.Record, matched bool) {
+	total, counts := &s.Unmatched, s.decided.at(labelsOf(r, decidedLabels))
+	count := &counts.Unmatched
+	if matched {
+		total, count = &s.Matched, &counts.Matched
+	}
+	total.Add(1)
+	count.Add(1)
+}
+
+// Decided calls visit with what became of the decodable records by app_id and server_id.
+func (s *Stats) Decided(visit func(RecordLabels, *DecidedCounts)) { s.decided.each(visit) }
 
 func (s *Stats) recordReceived(r *chat.Record, sessions int64) {
 	s.received.at(labelsOf(r, receivedLabels)).observe(sessions)

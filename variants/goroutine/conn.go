@@ -92,6 +92,10 @@ func (c *conn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	return monitor.Dropped, c.reason
 }
 
+// Cork and Uncork are monitor.Conn's: the writer joins what it finds waiting, if it does at all.
+func (c *conn) Cork()   {}
+func (c *conn) Uncork() {}
+
 // send has m written, on the shard's goroutine. A connection that is over its budget is closed.
 func (c *conn) send(m *message) bool {
 	if c.phase != open {

@@ -45,7 +45,7 @@ func (c *conn) begun() *inbound {
 // frame and a control frame are returned where they are incomplete. What is written meanwhile goes out
 // in one piece.
 func (c *conn) frames(b []byte) []byte {
-	c.corkUp()
+	c.Cork()
 	defer c.uncork()
 	for len(b) > 0 && c.phase == open {
 		if c.in != nil && c.in.left > 0 {

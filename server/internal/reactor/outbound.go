@@ -18,8 +18,8 @@ type unwritten struct {
 	account *monitor.Account // to be told what becomes of it; nil: not a record's
 }
 
-// cork gathers what is written to a connection while its packet is served: ten thousand pings in one
-// packet cost one write, and do not hold the loop up.
+// cork gathers what is written to a connection while its packet is served, or while several records are
+// pushed to it: what a write costs is mostly the system call. There is one a loop.
 type cork struct {
 	conn     *conn // nil: nothing is held back
 	bytes    []byte
@@ -29,7 +29,11 @@ type cork struct {
 // corkBytes is what the cork holds back at most. What is longer goes past it.
 const corkBytes = 16 << 10
 
-func (c *conn) corkUp() { c.loop.cork.conn = c }
+// Cork is monitor.Conn's.
+func (c *conn) Cork() { c.loop.cork.conn = c }
+
+// Uncork is monitor.Conn's.
+func (c *conn) Uncork() { c.uncork() }
 
 // uncork writes what was held back, and holds back no more. It reports false if the connection is gone.
 func (c *conn) uncork() bool {
