@@ -70,6 +70,10 @@ func (e *encoding) number() uint64 {
 		*e = (*e)[1:]
 		return uint64(b)
 	}
+	return e.longNumber()
+}
+
+func (e *encoding) longNumber() uint64 {
 	n, length := binary.Uvarint(*e)
 	*e = (*e)[length:]
 	return n

@@ -3,6 +3,9 @@ package monitor
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -241,6 +244,99 @@ func BenchmarkPublish(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*receivers), "ns/push")
+		})
+	}
+}
+
+// BenchmarkSlowestChange gives a million sessions a rule each and takes it away again, some times over, with
+// the same hashes: the slowest add and the slowest remove are those that never were faster, which leaves
+// out what other programs did meanwhile. The collector is off, for the same reason.
+func BenchmarkSlowestChange(b *testing.B) {
+	const n, passes = 1_000_000, 4
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for b.Loop() {
+		adds, removes := newFastest(n), newFastest(n)
+		for range passes {
+			runtime.GC()
+			c := newCrowd(n)
+			c.shard.index.seed = 1
+			rule := fieldRule(1, 0)
+			for i, s := range c.sessions {
+				rule.IDs[chat.ServerID][0] = int64(i)
+				adds.time(i, func() { s.setRule(-1, "r1", rule) })
+			}
+			for i, s := range c.sessions {
+				removes.time(i, func() { s.removeRule(0) })
+			}
+		}
+		adds.report(b, "add")
+		removes.report(b, "remove")
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// fastest is how long each of many steps took in the pass in which it was fastest.
+type fastest []time.Duration
+
+func newFastest(n int) fastest { return slices.Repeat(fastest{time.Hour}, n) }
+
+func (f fastest) time(i int, step func()) {
+	began := time.Now()
+	step()
+	f[i] = min(f[i], time.Since(began))
+}
+
+func (f fastest) report(b *testing.B, what string) {
+	slices.Sort(f)
+	b.ReportMetric(float64(f[len(f)/2]), what+"-p50-ns")
+	b.ReportMetric(float64(f[len(f)*9999/10000]), what+"-p99.99-ns")
+	b.ReportMetric(float64(f[len(f)-1]), what+"-slowest-ns")
+}
+
+// BenchmarkColdRead is what a read costs that nothing has brought into the cache, one after the other: what
+// the figures for uniform keys are made of.
+func BenchmarkColdRead(b *testing.B) {
+	const lines = 2 << 20 // of 64 bytes: 128 MiB
+	type cacheLine struct {
+		next int32
+		_    [60]byte
+	}
+	ring := make([]cacheLine, lines)
+	order := rand.New(rand.NewPCG(1, 6)).Perm(lines)
+	for i, at := range order {
+		ring[at].next = int32(order[(i+1)%lines])
+	}
+	at := int32(0)
+	for b.Loop() {
+		at = ring[at].next
+	}
+	if at < 0 {
+		b.Fatal(at)
+	}
+}
+
+// BenchmarkClose ends a session with as many rules as it may have, of one entry each and of as many as
+// they may have.
+func BenchmarkClose(b *testing.B) {
+	for _, entries := range []int{1, 256} {
+		b.Run(fmt.Sprintf("rules=1000/entries=%d", entries), func(b *testing.B) {
+			rule := fieldRule(1, 0)
+			rule.IDs[chat.ServerID] = rule.IDs[chat.ServerID][:0]
+			for i := range entries {
+				rule.IDs[chat.ServerID] = append(rule.IDs[chat.ServerID], int64(i))
+			}
+			c := newCrowd(0)
+			b.StopTimer()
+			for range b.N {
+				s := c.shard.Open(nobody{})
+				for i := range 1000 {
+					rule.IDs[chat.AppID][0] = int64(i)
+					s.setRule(-1, fmt.Sprint(i), rule)
+				}
+				b.StartTimer()
+				s.Closed()
+				b.StopTimer()
+			}
 		})
 	}
 }

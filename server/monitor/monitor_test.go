@@ -268,6 +268,37 @@ func TestSearchStopsAtTheBudget(t *testing.T) {
 	}
 }
 
+// A session with all the rules that it may have does not hold the shard up when it goes, and gets nothing
+// any more at once.
+func TestALargeSessionGoesBitByBit(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	large, other := w.open(), w.open()
+	rule := fieldRule(1, 0)
+	for i := range int64(255) {
+		rule.IDs[chat.ServerID] = append(rule.IDs[chat.ServerID], i+1)
+	}
+	for i := range 1000 {
+		large.session.setRule(-1, fmt.Sprint(i), rule)
+	}
+	other.session.setRule(-1, "it", fieldRule(1, 7))
+	index := w.shard.index
+	entries := index.entries.n
+	large.session.Closed()
+	if removed := entries - index.entries.n; removed > maxEntriesRemoved+256 || w.stats.Sessions.Load() != 1 {
+		t.Fatalf("%d entries went at once; %d sessions are counted", removed, w.stats.Sessions.Load())
+	}
+	w.publish(1, `{"app_id":1,"server_id":7}`)
+	calls := 1
+	for ; w.shard.Work(-1); calls++ {
+	}
+	if len(large.texts) > 0 || len(other.texts) != 1 {
+		t.Errorf("%d pushes to the closed session, %d to the other", len(large.texts), len(other.texts))
+	}
+	if index.rules.n != 1 || w.shard.sessions.n != 1 || calls < 100 {
+		t.Errorf("after %d calls %d rules and %d sessions are left, want one", calls, index.rules.n, w.shard.sessions.n)
+	}
+}
+
 func TestPublishWaitsForAFullShard(t *testing.T) {
 	w := newWorld(t, NewRouter(), 2)
 	w.open().ask(`{"path":"/listen","params":{"rule":{}}}`)

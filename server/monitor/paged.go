@@ -46,8 +46,8 @@ func (p *paged[T]) dropPages(n int32) {
 
 // reset empties the list, and keeps so many pages.
 func (p *paged[T]) reset(pages int) {
-	for i := 0; i < len(p.pages) && i < pages && i*pageItems < int(p.n); i++ {
-		clear(p.pages[i][:])
+	for i, left := 0, int(p.n); i < pages && left > 0; i, left = i+1, left-pageItems {
+		clear(p.pages[i][:min(left, pageItems)])
 	}
 	if len(p.pages) > pages {
 		clear(p.pages[pages:])

@@ -34,6 +34,9 @@ const (
 	maxWaitingBytes    = 256 << 10
 )
 
+// Entries of the index that a closed session takes with it at once: each some tenths of a microsecond.
+const maxEntriesRemoved = 2048
+
 type backlog struct {
 	texts [][]byte
 	bytes int
@@ -55,8 +58,21 @@ func (s *Session) Closed() {
 	}
 	s.conn = nil
 	s.setWaiting(nil)
-	for n := len(s.rules()); n > 0; n-- {
-		s.removeRule(n - 1)
+	s.shard.hub.stats.Sessions.Add(-1)
+	s.dismantle()
+}
+
+// dismantle takes the rules of a closed session out of the index, and then the session out of the shard. So
+// many that it would hold the shard up go in several calls.
+func (s *Session) dismantle() {
+	for entries := 0; len(s.rules()) > 0; {
+		if entries >= maxEntriesRemoved {
+			s.shard.post(s.dismantle)
+			return
+		}
+		last := len(s.rules()) - 1
+		entries += s.shard.index.Rule(s.rules()[last]).Entries()
+		s.removeRule(last)
 	}
 	s.shard.forget(s)
 }

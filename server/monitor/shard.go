@@ -32,7 +32,11 @@ func newShard(h *Hub, capacity int) *Shard {
 	s := &Shard{hub: h, inbox: make(chan *publication, capacity)}
 	s.index = newIndex(func(owner, from, to int32) { (*s.sessions.at(owner)).ruleMoved(from, to) })
 	s.delivery.steps = stepsPerLook
-	s.delivery.found = func(owner int32) { s.delivery.collect(*s.sessions.at(owner)) }
+	s.delivery.found = func(owner int32) {
+		if session := *s.sessions.at(owner); session.conn != nil { // else it is being dismantled
+			s.delivery.collect(session)
+		}
+	}
 	return s
 }
 
@@ -58,7 +62,6 @@ func (s *Shard) forget(session *Session) {
 	}
 	s.sessions.pop()
 	s.open.Add(-1)
-	s.hub.stats.Sessions.Add(-1)
 }
 
 func (s *Shard) addRule(session *Session, name string, rule *chat.Rule) (place int32) {
@@ -102,10 +105,10 @@ func (s *Shard) Work(budget time.Duration) (more bool) {
 	}
 }
 
-// take runs the posted calls and begins the next records. It reports false, with the shard unarmed,
+// take runs a posted call, or begins the next records. It reports false, with the shard unarmed,
 // if there was nothing to do.
 func (s *Shard) take() bool {
-	if s.runCalls() || s.takeRecord() {
+	if s.runCall() || s.takeRecord() {
 		return true
 	}
 	// A sender that comes between the look above and the Store sees armed and does not wake us;
@@ -136,15 +139,20 @@ func (s *Shard) waits() bool {
 	return len(s.inbox) > 0 || len(s.calls) > 0
 }
 
-func (s *Shard) runCalls() bool {
+func (s *Shard) runCall() bool {
 	s.mu.Lock()
-	calls := s.calls
-	s.calls = nil
-	s.mu.Unlock()
-	for _, call := range calls {
-		call()
+	if len(s.calls) == 0 {
+		s.mu.Unlock()
+		return false
 	}
-	return len(calls) > 0
+	call := s.calls[0]
+	s.calls[0] = nil
+	if s.calls = s.calls[1:]; len(s.calls) == 0 {
+		s.calls = nil
+	}
+	s.mu.Unlock()
+	call()
+	return true
 }
 
 // offer hands p to the shard; it blocks while the inbox is full, and reports false if done ends first.
