@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,6 +20,7 @@ func feedCases() []testCase {
 		{name: "a partition that comes later is read from its first record", own: true, run: latePartition},
 		{name: "once ready, every record is handled", own: true, run: onceReady},
 		{name: "two servers get every record", own: true, run: twoServers},
+		{name: "clients are told that the feed stalls and that it goes on", own: true, run: feedNotices},
 	}
 }
 
@@ -83,6 +85,35 @@ func lateTopic(tr *trial) {
 		tr.Errorf("came the record at %v, want the first, %v", p.at, first)
 	}
 	s.wantPushes(1, late.produce(1, appRecord(app))...)
+}
+
+// A topic that is not there is a feed that stalls.
+func feedNotices(tr *trial) {
+	away := *tr
+	away.topic = topicName()
+	late := away.on(away.start())
+	idle, listens := late.session(), late.session()
+	listens.listen(`{}`)
+	for _, s := range []*session{idle, listens} {
+		s.wantFeedNotice(`{"kind":"feed_stalled","partitions":[],"since":`)
+	}
+	late.createTopic(late.topic, 1)
+	for _, s := range []*session{idle, listens} {
+		s.wantFeedNotice(`{"kind":"feed_resumed","partitions":[`)
+		s.ping()
+	}
+}
+
+// wantFeedNotice reads frames until one is a text, which has to be a notice with params that begin like this.
+func (s *session) wantFeedNotice(params string) {
+	s.Helper()
+	f := s.frame()
+	for f.op == opPing || f.op == opPong {
+		f = s.frame()
+	}
+	if want := `{"path":"/notice","params":` + params; f.op != opText || !strings.HasPrefix(string(f.payload), want) {
+		s.Fatalf("came %v, want a text that begins with %s", f, want)
+	}
 }
 
 func latePartition(tr *trial) {

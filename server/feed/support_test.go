@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,7 +23,19 @@ import (
 	"chatmonitor/server/monitor"
 )
 
+// Most of these tests is waiting: more run at once than there are processors.
+const atOnce = "16"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	code := m.Run()
 	if code == 0 {
 		// sarama's metrics have one ticker for the process, which never ends.
@@ -41,9 +54,10 @@ type listener struct {
 	gate  sync.RWMutex // locked: the shard does not work
 
 	mu      sync.Mutex
-	pushes  []string  // guarded by mu
-	notices []string  // guarded by mu
-	lines   logBuffer // has its own
+	pushes  []string // guarded by mu
+	notices []string // guarded by mu
+
+	lines logBuffer // of the feed
 }
 
 const inFlight = 4
