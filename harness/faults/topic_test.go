@@ -205,13 +205,25 @@ func (c *change) recreate(ctx context.Context, t *testing.T) {
 // createTopicAgain tries until the broker has forgotten the old topic of that name.
 func (p *producer) createTopicAgain(ctx context.Context, t *testing.T) {
 	t.Helper()
+	var id kadm.TopicID
 	for deadline := time.Now().Add(patience); ; time.Sleep(poll) {
-		_, err := p.admin.CreateTopic(ctx, 1, 1, nil, p.topic)
+		made, err := p.admin.CreateTopic(ctx, 1, 1, nil, p.topic)
 		if err == nil {
-			return
+			id = made.ID
+			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("create topic %s again: %v", p.topic, err)
+		}
+	}
+	// For a moment the broker may still tell the old topic's id, and refuse records for it.
+	for deadline := time.Now().Add(patience); ; time.Sleep(poll) {
+		topics, err := p.admin.ListTopics(ctx, p.topic)
+		if err == nil && topics[p.topic].ID == id && topics[p.topic].Err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("topic %s is not the new one: %+v, %v", p.topic, topics, err)
 		}
 	}
 }

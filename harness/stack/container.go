@@ -287,7 +287,7 @@ func (c *Container) Detail() string { return fmt.Sprintf("%s (Apache Kafka %s)",
 // Kill sends SIGKILL and returns when the broker is gone.
 func (c *Container) Kill(ctx context.Context) error {
 	exited := c.engine.client.ContainerWait(ctx, c.id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
-	_, err := c.engine.client.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: "KILL"})
+	err := c.signal(ctx, "KILL")
 	if err == nil {
 		select {
 		case <-exited.Result:
@@ -308,16 +308,19 @@ func (c *Container) Restart(ctx context.Context) error {
 	return c.wrap("restart", err)
 }
 
-// Pause freezes the broker's threads.
-func (c *Container) Pause(ctx context.Context) error {
-	_, err := c.engine.client.ContainerPause(ctx, c.id, client.ContainerPauseOptions{})
-	return c.wrap("pause", err)
+// Pause sends SIGSTOP: Docker's own pause fails now and then on a busy machine, where the
+// kernel does not freeze the threads of a cgroup in time.
+func (c *Container) Pause(ctx context.Context) error { return c.wrap("pause", c.signal(ctx, "STOP")) }
+
+// Unpause sends SIGCONT.
+func (c *Container) Unpause(ctx context.Context) error {
+	return c.wrap("unpause", c.signal(ctx, "CONT"))
 }
 
-// Unpause thaws them.
-func (c *Container) Unpause(ctx context.Context) error {
-	_, err := c.engine.client.ContainerUnpause(ctx, c.id, client.ContainerUnpauseOptions{})
-	return c.wrap("unpause", err)
+// signal reaches the container's first process, which is the broker.
+func (c *Container) signal(ctx context.Context, name string) error {
+	_, err := c.engine.client.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: name})
+	return err
 }
 
 func (c *Container) wrap(doing string, err error) error {
