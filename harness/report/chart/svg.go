@@ -55,6 +55,6 @@ func (d *drawing) line(class string, x1, y1, x2, y2 float64) {
 func px(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) }
 
 // letterWidth is about the width of a letter of a tick or a label.
-const letterWidth = 6.3
+const letterWidth = 6.9
 
 func textWidth(text string) float64 { return float64(len([]rune(text))) * letterWidth }
