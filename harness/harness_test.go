@@ -140,7 +140,7 @@ func TestUsage(t *testing.T) {
 
 func TestBroker(t *testing.T) {
 	in, closeIn := io.Pipe()
-	c := start(t.Context(), in, "broker", "--until-eof", "--partitions=2", "--topic=talk")
+	c := start(t.Context(), in, "broker", "--kafka=embedded", "--until-eof", "--partitions=2", "--topic=talk")
 	c.stdout.await(t, "\n")
 	var ready brokerReady
 	if err := json.Unmarshal([]byte(c.stdout.String()), &ready); err != nil {
@@ -166,7 +166,7 @@ func TestBroker(t *testing.T) {
 
 func TestBrokerEndsOnASignal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := start(ctx, strings.NewReader(""), "broker")
+	c := start(ctx, strings.NewReader(""), "broker", "--kafka=embedded")
 	c.stdout.await(t, "\n")
 	cancel()
 	c.want(t, 0)
@@ -175,7 +175,7 @@ func TestBrokerEndsOnASignal(t *testing.T) {
 // startRun measures the stand-ins with little of everything.
 func startRun(ctx context.Context, t *testing.T, more ...string) (c *call, out string) {
 	out = t.TempDir()
-	args := append([]string{"run", "--bin=" + stacktest.Install(t), "--out=" + out,
+	args := append([]string{"run", "--kafka=embedded", "--bin=" + stacktest.Install(t), "--out=" + out,
 		"--connections=10", "--duration=1ms", "--warmup=0s", "--rounds=2"}, more...)
 	return start(ctx, strings.NewReader(""), args...), out
 }
@@ -386,7 +386,7 @@ func TestRunRefusesMoreThanTheMachineHolds(t *testing.T) {
 func TestRunWithAnExternalBroker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	broker := start(ctx, strings.NewReader(""), "broker")
+	broker := start(ctx, strings.NewReader(""), "broker", "--kafka=embedded")
 	broker.stdout.await(t, "\n")
 	var ready brokerReady
 	if err := json.Unmarshal([]byte(broker.stdout.String()), &ready); err != nil {
@@ -406,7 +406,7 @@ func TestRunWithAnExternalBroker(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := start(ctx, nil, "demo", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--rate=500")
+	c := start(ctx, nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--rate=500")
 	c.stdout.await(t, "gold")
 	wantIn(t, c.stdout.String(), "console:  http://127.0.0.1:", ` watch --url ws://127.0.0.1:`, `--rule '{"server_id":6558}'`)
 	cancel()
@@ -416,7 +416,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoEndsAfterItsDuration(t *testing.T) {
-	c := start(t.Context(), nil, "demo", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--duration=2s")
+	c := start(t.Context(), nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--duration=2s")
 	c.want(t, 0)
 }
 
@@ -426,14 +426,14 @@ func TestDemoWhenThePortIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	c := start(t.Context(), nil, "demo", "--bin="+stacktest.Install(t), "--listen="+listener.Addr().String())
+	c := start(t.Context(), nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen="+listener.Addr().String())
 	c.want(t, 1)
 	wantIn(t, c.stderr.String(), listener.Addr().String(), "already in use", "--listen")
 }
 
 func TestDemoWhenTheServerFails(t *testing.T) {
 	stacktest.SetFault(t, "server", stacktest.Crash)
-	c := start(t.Context(), nil, "demo", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0")
+	c := start(t.Context(), nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0")
 	c.want(t, 1)
 	wantIn(t, c.stderr.String(), "made of cheese")
 }

@@ -1,7 +1,7 @@
 // Command harness runs the laboratory: it starts a broker, servers and the load
 // generator as processes, measures them from outside, and reports.
 //
-//	harness run ----> broker (embedded or external)
+//	harness run ----> broker (container, embedded or external)
 //	   |  per variant: server process <==== loadgen process
 //	   |  probes: /proc, the server's admin listener
 //	   v
@@ -24,6 +24,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"chatmonitor/harness/scenario"
+	"chatmonitor/harness/stack"
 )
 
 // Exit codes of every command.
@@ -55,7 +56,7 @@ type commandLine struct {
 	Compare compareCommand `cmd:"" help:"Put two runs side by side."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
 	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
-	Broker  brokerCommand  `cmd:"" help:"Run the embedded Kafka broker until a signal; prints one JSON line when it is ready."`
+	Broker  brokerCommand  `cmd:"" help:"Run a Kafka broker until a signal; prints one JSON line when it is ready."`
 }
 
 // codedError is an error that asks for an exit code of its own.
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		kong.Description("Measures chatmonitor's servers against each other. Binaries are looked for next to the harness itself."),
 		kong.Writers(std.stdout, std.stderr),
 		kong.Exit(func(int) { helped = true }),
-		kong.Vars{"variants": strings.Join(variantNames(), ","), "scenarios": strings.Join(scenario.Names(), ",")},
+		kong.Vars{"publicImage": stack.PublicImage, "variants": strings.Join(variantNames(), ","), "scenarios": strings.Join(scenario.Names(), ",")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
