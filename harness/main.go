@@ -55,6 +55,7 @@ type commandLine struct {
 	Report  reportCommand  `cmd:"" help:"Make a run's reports again, from its file."`
 	Compare compareCommand `cmd:"" help:"Put two runs side by side."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
+	Doctor  doctorCommand  `cmd:"" help:"Say what this machine allows, and how to lift it."`
 	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
 	Broker  brokerCommand  `cmd:"" help:"Run a Kafka broker until a signal; prints one JSON line when it is ready."`
 }

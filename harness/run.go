@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 	if err := probe.RaiseDescriptorLimit(); err != nil {
 		return nil, err
 	}
-	allowed := bounds(machine, chosen)
+	allowed := bounds(machine, chosen, cmp.Or(c.Connections, defaultConnections))
 	connections, why, err := decideConnections(c.Connections, allowed)
 	if err != nil {
 		return nil, err
