@@ -8,9 +8,11 @@ PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
 DEMOFLAGS ?=
+FORMAT ?= text
+DOCTORFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench demo kafka-image clean
+.PHONY: help build test race lint fuzz bench report compare doctor demo kafka-image clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +45,17 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
+
+report: build ## make a run's report again: RUN=results/runs/..., FORMAT=text, markdown or html
+	@test -n "$(RUN)" || { echo "make report RUN=results/runs/FOLDER [FORMAT=text|markdown|html]"; exit 2; }
+	@$(BIN)/harness report --format=$(FORMAT) $(RUN)
+
+compare: build ## put two runs side by side: A=results/runs/... B=results/runs/...
+	@test -n "$(A)" -a -n "$(B)" || { echo "make compare A=results/runs/FOLDER B=results/runs/FOLDER"; exit 2; }
+	@$(BIN)/harness compare $(A) $(B)
+
+doctor: build ## say what this machine allows, and the commands that lift it
+	@$(BIN)/harness doctor $(DOCTORFLAGS)
 
 demo: build ## run a broker, the server and made-up chat, to look at; Ctrl-C ends it
 	$(BIN)/harness demo $(DEMOFLAGS)

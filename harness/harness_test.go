@@ -124,6 +124,11 @@ func TestUsage(t *testing.T) {
 		{"watch --count=-1", 2, "--count must"},
 		{"report", 2, "<rundir>"},
 		{"report /nonexistent", 1, "name a run's folder"},
+		{"report --format=pdf .", 2, "must be one of"},
+		{"compare . ", 2, "<b>"},
+		{"compare /nonexistent .", 1, "name a run's folder"},
+		{"compare --help", 0, "B divided by A"},
+		{"doctor --help", 0, "Changes nothing"},
 		{"broker --partitions=0", 1, "0 partitions"},
 	}
 	for _, test := range tests {
@@ -204,6 +209,21 @@ func TestRun(t *testing.T) {
 	wantIn(t, c.stderr.String(), "RLIMIT_NOFILE", "connections: 10, as asked for", "28/28", "left]")
 	again := start(t.Context(), nil, "report", folder)
 	again.want(t, 0)
+	for _, name := range []string{"report.md", "report.html"} {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil || !strings.Contains(string(text), r.ID) {
+			t.Errorf("%s (%v) does not name the run", name, err)
+		}
+		format := map[string]string{"report.md": "markdown", "report.html": "html"}[name]
+		made := start(t.Context(), nil, "report", "--format="+format, folder)
+		made.want(t, 0)
+		if made.stdout.String() != string(text) {
+			t.Errorf("made again, %s is another", name)
+		}
+	}
+	compared := start(t.Context(), nil, "compare", folder, folder)
+	compared.want(t, 0)
+	wantIn(t, compared.stdout.String(), "Same commit, machine, broker and load", "goroutine-tuned")
 	if again.stdout.String() == "" || !strings.HasPrefix(c.stdout.String(), again.stdout.String()) {
 		t.Errorf("the report prints\n%s\nand the run printed\n%s", again.stdout, c.stdout)
 	}

@@ -51,11 +51,13 @@ type streams struct {
 
 // commandLine is everything that can be asked of the harness.
 type commandLine struct {
-	Run    runCommand    `cmd:"" help:"Measure the variants against each other and print a comparative table."`
-	Report reportCommand `cmd:"" help:"Print a run's table again, from its file."`
-	Demo   demoCommand   `cmd:"" help:"Run a server with believable chat, to look at."`
-	Watch  watchCommand  `cmd:"" help:"Show records as a server pushes them."`
-	Broker brokerCommand `cmd:"" help:"Run a Kafka broker until a signal; prints one JSON line when it is ready."`
+	Run     runCommand     `cmd:"" help:"Measure the variants against each other and print a comparative table."`
+	Report  reportCommand  `cmd:"" help:"Make a run's reports again, from its file."`
+	Compare compareCommand `cmd:"" help:"Put two runs side by side."`
+	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
+	Doctor  doctorCommand  `cmd:"" help:"Say what this machine allows, and how to lift it."`
+	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
+	Broker  brokerCommand  `cmd:"" help:"Run a Kafka broker until a signal; prints one JSON line when it is ready."`
 }
 
 // codedError is an error that asks for an exit code of its own.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,6 +87,7 @@ func (c *runCommand) Run(ctx context.Context, std streams) (err error) {
 		return err
 	}
 	fmt.Fprintln(std.stdout, filepath.Join(run.folder, report.FileName))
+	fmt.Fprintln(std.stdout, filepath.Join(run.folder, "report.html"))
 	return run.verdict(ctx)
 }
 
@@ -108,7 +110,7 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 	if err := probe.RaiseDescriptorLimit(); err != nil {
 		return nil, err
 	}
-	allowed := bounds(machine, chosen)
+	allowed := bounds(machine, chosen, cmp.Or(c.Connections, defaultConnections))
 	connections, why, err := decideConnections(c.Connections, allowed)
 	if err != nil {
 		return nil, err

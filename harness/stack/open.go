@@ -113,17 +113,14 @@ func runOn(ctx context.Context, e *engine, c Choice) (*Container, error) {
 
 // findImage returns an image that is local, if necessary after pulling it.
 func (e *engine) findImage(ctx context.Context, c Choice) (string, error) {
-	candidates := []string{BuiltImage, PublicImage}
-	if c.Image != "" {
-		candidates = []string{c.Image}
-	}
-	for _, image := range candidates {
+	all := candidates(c.Image)
+	for _, image := range all {
 		local, err := e.has(ctx, image)
 		if err != nil || local {
 			return image, err
 		}
 	}
-	image := candidates[len(candidates)-1]
+	image := all[len(all)-1]
 	c.Say("pulling %s", image)
 	ctx, cancel := context.WithTimeout(ctx, pullDeadline)
 	defer cancel()
@@ -131,6 +128,31 @@ func (e *engine) findImage(ctx context.Context, c Choice) (string, error) {
 		return "", &noContainerError{oneLine(err.Error()) + "; make kafka-image builds " + BuiltImage}
 	}
 	return image, nil
+}
+
+// ContainerPossible says which image a container of Kafka would run, without starting or
+// pulling anything. The error is why there is none; engine tells whether Docker answers.
+func ContainerPossible(ctx context.Context, image string) (found string, engine bool, err error) {
+	e, err := openEngine(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	defer e.close()
+	for _, candidate := range candidates(image) {
+		local, err := e.has(ctx, candidate)
+		if err != nil || local {
+			return candidate, true, err
+		}
+	}
+	return "", true, fmt.Errorf("none of the images %s is here", strings.Join(candidates(image), ", "))
+}
+
+// candidates are the images to try, in this order.
+func candidates(image string) []string {
+	if image != "" {
+		return []string{image}
+	}
+	return []string{BuiltImage, PublicImage}
 }
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -27,9 +27,10 @@ const (
 
 // Series is points that belong together.
 type Series struct {
-	Name  string // "" : not in the legend
-	Style int    // colour, dash and marker
-	Form  Form
+	Name   string // "" : not in the legend
+	Style  int    // colour, dash and marker
+	Form   Form
+	Dashed bool
 	// Faint: what should be read with care.
 	Faint  bool
 	Points []Point
@@ -40,9 +41,10 @@ type Point struct{ X, Y, Low, High float64 }
 
 // Margins of the frame.
 const (
-	left, right, bottom = 52., 12., 40.
-	legendRow           = 18.
-	above               = 8.
+	right, bottom = 20., 42.
+	legendRow     = 19.
+	above         = 12.
+	besideTicks   = 28. // left of the ticks: the axis' label
 )
 
 // SVG draws the plot.
@@ -63,15 +65,16 @@ func (p Plot) SVG() string {
 // legend names the series in rows at the top and returns where it ends.
 func (p Plot) legend(d *drawing) float64 {
 	const sample, gap = 24., 16.
-	x, y := left, 0.
+	x, y := besideTicks, 0.
 	named := 0
 	for _, s := range p.Series {
 		if s.Name == "" {
 			continue
 		}
-		width := sample + 5 + textWidth(s.Name)
+		name := fitting(s.Name, p.Width-besideTicks-right-sample-5)
+		width := sample + 5 + textWidth(name)
 		if named == 0 || x+width > p.Width-right {
-			x, y = left, y+legendRow
+			x, y = besideTicks, y+legendRow
 		}
 		named++
 		d.printf(`<g class="s%d">`, s.Style)
@@ -82,7 +85,7 @@ func (p Plot) legend(d *drawing) float64 {
 			d.marker(s, x+sample/2, y-4)
 		}
 		d.printf(`</g>`)
-		d.text("label", atStart, x+sample+5, y, s.Name)
+		d.text("label", atStart, x+sample+5, y, name)
 		x += width + gap
 	}
 	return y
@@ -92,6 +95,9 @@ func (s Series) class() string {
 	class := "line"
 	if s.Form == Fit {
 		class = "fit"
+	}
+	if s.Dashed {
+		class += " dashed"
 	}
 	if s.Faint {
 		class += " faint"
@@ -117,10 +123,14 @@ func (p Plot) frame(top float64) frame {
 		}
 	}
 	f := frame{xAxis: p.X, yAxis: p.Y}
-	low, high, ticks := p.X.fit(xs)
-	f.x, f.xTicks = newScale(p.X, low, high, left, p.Width-right), ticks
-	low, high, ticks = p.Y.fit(ys)
+	low, high, ticks := p.Y.fit(ys)
 	f.y, f.yTicks = newScale(p.Y, low, high, p.Height-bottom, top), ticks
+	left := 0.
+	for _, t := range ticks {
+		left = min(max(left, besideTicks+textWidth(t.Label)), p.Width/2)
+	}
+	low, high, ticks = p.X.fit(xs)
+	f.x, f.xTicks = newScale(p.X, low, high, left, p.Width-right), ticks
 	return f
 }
 
@@ -180,8 +190,8 @@ func (f frame) series(d *drawing, s Series) {
 	if s.Form != Dots && len(points) > 1 {
 		d.printf(`<path class="%s" d="%s"/>`, s.class(), f.path(s, points))
 	}
-	if s.Form == Dots || s.Form == Line && len(points) <= markersUpTo {
-		for _, p := range points {
+	for i, p := range points {
+		if s.isMarked(i, len(points)) {
 			f.bar(d, s, p)
 			d.marker(s, f.x.place(p.X), f.y.place(p.Y))
 		}
@@ -189,8 +199,21 @@ func (f frame) series(d *drawing, s Series) {
 	d.printf(`</g>`)
 }
 
-// markersUpTo is up to how many points a line has markers.
-const markersUpTo = 40
+// markersALine is about how many markers a line has, besides points alone.
+const markersALine = 8
+
+// isMarked tells whether a point has a marker: of a long line some, each style's at
+// other places.
+func (s Series) isMarked(i, of int) bool {
+	switch {
+	case s.Form == Dots:
+		return true
+	case s.Form != Line || s.Faint:
+		return false
+	}
+	every := max(1, of/markersALine)
+	return i%every == s.Style%every
+}
 
 // bar is the spread of a single point.
 func (f frame) bar(d *drawing, s Series, p Point) {
