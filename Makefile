@@ -7,12 +7,13 @@ BIN := bin
 PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
+INDEXFLAGS ?= -benchtime=200ms -count=6
 DEMOFLAGS ?=
 FORMAT ?= text
 DOCTORFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench report compare doctor demo kafka-image clean
+.PHONY: help build test race lint fuzz bench bench-index report compare doctor demo kafka-image clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
+
+bench-index: ## what rules cost in memory and time, as Go's benchmark format on stdout; some minutes
+	@$(GO) test -run '^$$' -bench . -timeout 30m $(INDEXFLAGS) ./server/monitor
 
 report: build ## make a run's report again: RUN=results/runs/..., FORMAT=text, markdown or html
 	@test -n "$(RUN)" || { echo "make report RUN=results/runs/FOLDER [FORMAT=text|markdown|html]"; exit 2; }
