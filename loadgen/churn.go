@@ -37,7 +37,7 @@ func (c *churnCommand) validate() error {
 
 func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "churn", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers,
+		name: "churn", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, firstGroup: c.FirstGroup,
 		passersBy: max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes)),
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)

@@ -23,7 +23,7 @@ func (c *pushCommand) validate() error {
 
 func (c *pushCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "push", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers,
+		name: "push", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, firstGroup: c.FirstGroup,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			return openPush(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
 		},

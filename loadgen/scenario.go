@@ -9,16 +9,17 @@ import (
 
 // scenario is one kind of load as the command line describes it: data, and what makes the load.
 type scenario struct {
-	name      string
-	target    targetFlags
-	output    outputFlags
-	files     fileFlags
-	receivers int  // members of a group; 0 counts as 1
-	oneGroup  bool // all connections are in one group
-	passersBy int  // connections besides those that are held, in all processes together
-	echoes    bool // the server returns what it gets
-	coldStart bool // the load itself brings the connections up
-	newLoad   func(ctx context.Context, p *program, held share) (load, error)
+	name       string
+	target     targetFlags
+	output     outputFlags
+	files      fileFlags
+	receivers  int  // members of a group; 0 counts as 1
+	firstGroup int  // number of the first group of all processes
+	oneGroup   bool // all connections are in one group
+	passersBy  int  // connections besides those that are held, in all processes together
+	echoes     bool // the server returns what it gets
+	coldStart  bool // the load itself brings the connections up
+	newLoad    func(ctx context.Context, p *program, held share) (load, error)
 }
 
 // load is what a scenario does with its connections, in one process.
@@ -85,6 +86,7 @@ func (sc scenario) measure(ctx context.Context, p *program, args []string, g gat
 // share gives what this process holds.
 func (sc scenario) share() share {
 	held := sc.target.Part.share(sc.target.Connections, max(sc.receivers, 1), sc.oneGroup)
+	held.firstGroup += sc.firstGroup
 	from, to := sc.target.Part.cut(sc.passersBy)
 	held.passersBy = to - from
 	return held

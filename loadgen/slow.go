@@ -30,7 +30,7 @@ func (c *slowCommand) validate() error {
 
 func (c *slowCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "slow", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Group.Receivers,
+		name: "slow", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Group.Receivers, firstGroup: c.Group.FirstGroup,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
 			if err != nil {
