@@ -38,7 +38,7 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 	  done; \
 	done
 
-bench: build ## compare the servers: memory per connection, push latency; under five minutes
+bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
 
 demo: build ## run a broker, the server and made-up chat, to look at; Ctrl-C ends it

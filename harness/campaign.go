@@ -42,6 +42,11 @@ func (s step) String() string {
 	return fmt.Sprintf("%s, %s, round %d, %d connections", s.scenario.Name, s.variant.name, s.round, s.connections)
 }
 
+// receiverArgs are the server's flags that depend on the load.
+func (s step) receiverArgs() []string {
+	return s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections))
+}
+
 // fileName is how the measurement's logs begin.
 func (s step) fileName() string {
 	return fmt.Sprintf("%s-%s-%d-%d", s.scenario.Name, s.variant.name, s.round, s.connections)

@@ -51,7 +51,7 @@ func (c *demoCommand) Run(ctx context.Context, std streams) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	bin, err := binariesIn(c.Bin, variants[0].binary)
+	bin, err := binariesIn(c.Bin, productVariant().binary)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func portIsFree(address string) error {
 func (c *demoCommand) startServer(ctx context.Context, bin binaries, broker stack.Broker, logPath string) (*stack.Server, error) {
 	ctx, cancel := deadline(ctx, readyDeadline, "the server took too long to get ready")
 	defer cancel()
-	v := variants[0]
+	v := productVariant()
 	return stack.StartServer(ctx, stack.Command{
 		Name: v.name + " server", Path: bin.path(v.binary), LogPath: logPath,
 		Args: v.serverArgs(c.Listen, broker.Addresses(), demoTopic),

@@ -113,9 +113,9 @@ func TestUsage(t *testing.T) {
 		{"run --rounds=0", 2, "--rounds must be"},
 		{"run --duration=0s", 2, "--duration must be"},
 		{"run --warmup=-1s", 2, "--warmup must"},
-		{"run --variants=reactor,steam", 2, `no variant "steam"; there are reactor`},
+		{"run --variants=reactor,steam", 2, `no variant "steam"; there are floor, reactor`},
 		{"run --variants=reactor,reactor", 2, "named twice"},
-		{"run --scenarios=busy", 2, `no "busy"; there are idle, push`},
+		{"run --scenarios=busy", 2, `no "busy"; there are idle, push, broadcast`},
 		{"run --bin=/nonexistent", 2, "go build -o bin/"},
 		{"demo --rate=0", 2, "--rate must be"},
 		{"demo --duration=-1s", 2, "--duration must"},
@@ -201,7 +201,7 @@ func TestRun(t *testing.T) {
 	wantOrder(t, r)
 	wantEverythingRecorded(t, r, folder)
 	wantIn(t, c.stdout.String(), "goroutine-tuned", "0.200", "0.900", filepath.Join(folder, "run.json"), "embedded Kafka broker")
-	wantIn(t, c.stderr.String(), "RLIMIT_NOFILE", "connections: 10, as asked for", "15/15", "left]")
+	wantIn(t, c.stderr.String(), "RLIMIT_NOFILE", "connections: 10, as asked for", "28/28", "left]")
 	again := start(t.Context(), nil, "report", folder)
 	again.want(t, 0)
 	if again.stdout.String() == "" || !strings.HasPrefix(c.stdout.String(), again.stdout.String()) {
@@ -216,11 +216,13 @@ func wantOrder(t *testing.T, r *report.Run) {
 		order = append(order, fmt.Sprintf("%s %d/%d %s", m.Scenario, m.Round, m.Connections, m.Variant))
 	}
 	want := []string{
-		"idle 1/3 reactor", "idle 1/3 goroutine-plain", "idle 1/3 goroutine-tuned",
-		"idle 1/6 goroutine-plain", "idle 1/6 goroutine-tuned", "idle 1/6 reactor",
-		"idle 1/10 goroutine-tuned", "idle 1/10 reactor", "idle 1/10 goroutine-plain",
-		"push 1/10 reactor", "push 1/10 goroutine-plain", "push 1/10 goroutine-tuned",
-		"push 2/10 goroutine-plain", "push 2/10 goroutine-tuned", "push 2/10 reactor",
+		"idle 1/3 floor", "idle 1/3 reactor", "idle 1/3 goroutine-plain", "idle 1/3 goroutine-tuned",
+		"idle 1/6 reactor", "idle 1/6 goroutine-plain", "idle 1/6 goroutine-tuned", "idle 1/6 floor",
+		"idle 1/10 goroutine-plain", "idle 1/10 goroutine-tuned", "idle 1/10 floor", "idle 1/10 reactor",
+		"push 1/10 floor", "push 1/10 reactor", "push 1/10 goroutine-plain", "push 1/10 goroutine-tuned",
+		"push 2/10 reactor", "push 2/10 goroutine-plain", "push 2/10 goroutine-tuned", "push 2/10 floor",
+		"broadcast 1/10 floor", "broadcast 1/10 reactor", "broadcast 1/10 goroutine-plain", "broadcast 1/10 goroutine-tuned",
+		"broadcast 2/10 reactor", "broadcast 2/10 goroutine-plain", "broadcast 2/10 goroutine-tuned", "broadcast 2/10 floor",
 	}
 	if got, want := strings.Join(order, "\n"), strings.Join(want, "\n"); got != want {
 		t.Errorf("order\n%s\nwant\n%s", got, want)
@@ -237,6 +239,7 @@ func wantEverythingRecorded(t *testing.T, r *report.Run, folder string) {
 		if strings.Contains(server, "--profile=plain") != (m.Variant == "goroutine-plain") {
 			t.Errorf("%s was started as %s", m.Variant, server)
 		}
+		wantFloorsFlags(t, m, server, load)
 		_, source, _ := strings.Cut(load, "--sources=")
 		source, _, _ = strings.Cut(source, " ")
 		if sources[source] || !strings.HasPrefix(source, "127.") || strings.HasPrefix(source, "127.0.0.") {
@@ -255,15 +258,30 @@ func wantEverythingRecorded(t *testing.T, r *report.Run, folder string) {
 			}
 		}
 	}
-	if len(r.Environment.Binaries) != 3 || len(r.Environment.Binaries[0].SHA256) != 64 {
+	if len(r.Environment.Binaries) != 4 || len(r.Environment.Binaries[0].SHA256) != 64 {
 		t.Errorf("binaries %+v", r.Environment.Binaries)
 	}
-	if len(r.Configuration.Variants) != 3 || len(r.Configuration.Variants[2].Command) == 0 {
+	if len(r.Configuration.Variants) != 4 || r.Configuration.Base != "floor" || len(r.Configuration.Variants[2].Command) == 0 {
 		t.Errorf("variants %+v", r.Configuration.Variants)
 	}
 	bench, err := os.ReadFile(filepath.Join(folder, "bench.txt"))
-	if err != nil || strings.Count(string(bench), "BenchmarkPush/") != 6 {
+	if err != nil || strings.Count(string(bench), "BenchmarkPush/") != 8 {
 		t.Errorf("bench.txt (%v):\n%s", err, bench)
+	}
+}
+
+// wantFloorsFlags: of all servers, only the floor has to be told who receives what.
+func wantFloorsFlags(t *testing.T, m report.Measurement, server, load string) {
+	t.Helper()
+	receivers := ""
+	if m.Variant == "floor" {
+		receivers = map[string]string{"push": "--receivers=1 ", "broadcast": "--receivers=10 "}[m.Scenario]
+	}
+	if !strings.Contains(server+" ", receivers) || (m.Variant != "floor" && strings.Contains(server, "--receivers")) {
+		t.Errorf("%s was started for %s as %s", m.Variant, m.Scenario, server)
+	}
+	if oneGroup := m.Variant == "floor" && m.Scenario == "push"; strings.Contains(load, "--groups=1") != oneGroup {
+		t.Errorf("%s of %s was asked for as %s", m.Scenario, m.Variant, load)
 	}
 }
 
@@ -311,7 +329,7 @@ func TestRunIsInterrupted(t *testing.T) {
 	stacktest.SetFault(t, "loadgen", stacktest.Hang)
 	ctx, cancel := context.WithCancel(t.Context())
 	c, out := startRun(ctx, t, "--scenarios=push")
-	c.stderr.await(t, "push, reactor, round 1")
+	c.stderr.await(t, "push, floor, round 1")
 	cancel()
 	c.want(t, 1)
 	wantIn(t, c.stderr.String(), "interrupted")

@@ -89,7 +89,7 @@ func (m *measurement) startServer(ctx context.Context) error {
 	command := stack.Command{
 		Name:    m.step.variant.name + " server",
 		Path:    c.bin.path(m.step.variant.binary),
-		Args:    m.step.variant.serverArgs("127.0.0.1:0", c.broker.Addresses(), c.config.Topic),
+		Args:    append(m.step.variant.serverArgs("127.0.0.1:0", c.broker.Addresses(), c.config.Topic), m.step.receiverArgs()...),
 		Env:     childEnvironment(),
 		LogPath: m.logPath("server"),
 	}
@@ -148,7 +148,8 @@ func (m *measurement) startLoadgen() error {
 			Seed:        c.config.Seed,
 			Kafka:       c.broker.Addresses(),
 			Topic:       c.config.Topic,
-			Rate:        c.config.Rate,
+			Rate:        s.scenario.Rate(c.config.Rate),
+			OneGroup:    s.variant.fixedReceivers,
 			Warmup:      c.config.Warmup,
 			Duration:    c.config.Duration,
 		}),

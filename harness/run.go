@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +22,11 @@ type runCommand struct {
 	Topic       string        `default:"chat" help:"Topic that the records go through."`
 	Partitions  int           `default:"4" help:"Partitions of the embedded broker's topic."`
 	Connections int           `default:"0" placeholder:"N" help:"Connections on each server. Default: 19000, less if the machine allows less."`
-	Rate        float64       `default:"200" help:"Records per second in timed scenarios."`
-	Duration    time.Duration `default:"10s" help:"Measured time of each round of a timed scenario."`
-	Warmup      time.Duration `default:"2s" help:"Time before it that is checked but not measured."`
+	Rate        float64       `default:"200" help:"Records per second of push; broadcast has its own."`
+	Duration    time.Duration `default:"5s" help:"Measured time of each round of a timed scenario."`
+	Warmup      time.Duration `default:"1s" help:"Time before it that is checked but not measured."`
 	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
-	Variants    []string      `default:"${variants}" help:"Variants, in this order; the others are compared with the first."`
+	Variants    []string      `default:"${variants}" help:"Variants, in this order. The others are compared with floor if it is among them, else with the first."`
 	Scenarios   []string      `default:"${scenarios}" help:"Scenarios, in this order."`
 	Seed        uint64        `default:"1" help:"Of texts and of the order of groups."`
 	Out         string        `default:"results/runs" type:"path" help:"Folder in which the run makes its own."`
@@ -129,7 +130,12 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 }
 
 func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []scenario.Scenario, connections int, allowed []report.Bound) *report.Run {
+	base := chosen[0].name
+	if slices.ContainsFunc(chosen, func(v variant) bool { return v.name == floorName }) {
+		base = floorName
+	}
 	configuration := report.Configuration{
+		Base: base,
 		Broker: report.Broker{
 			Kind: broker.Kind(), Addresses: broker.Addresses(), Topic: c.Topic,
 		},
@@ -142,15 +148,29 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 		configuration.Broker.Note = embeddedNote
 	}
 	for _, v := range chosen {
-		configuration.Variants = append(configuration.Variants, report.Variant{Name: v.name})
+		configuration.Variants = append(configuration.Variants, report.Variant{Name: v.name, Note: v.note})
 	}
 	for _, s := range scenarios {
-		configuration.Scenarios = append(configuration.Scenarios, report.Scenario{Name: s.Name, Shows: s.Shows})
+		configuration.Scenarios = append(configuration.Scenarios, c.describeScenario(s, connections))
 	}
 	return &report.Run{
 		Schema: report.Schema, Started: time.Now().UTC().Truncate(time.Second),
 		Configuration: configuration, Figures: []report.Figure{}, Failures: []report.Failure{},
 	}
+}
+
+// describeScenario says what the scenario comes to in this run.
+func (c *runCommand) describeScenario(s scenario.Scenario, connections int) report.Scenario {
+	out := report.Scenario{Name: s.Name, Shows: s.Shows, Connections: s.Steps(connections), Rounds: 1}
+	if s.Rounds {
+		out.Rounds = c.Rounds
+	}
+	if s.Timed {
+		out.RatePerSecond = s.Rate(c.Rate)
+		out.DurationSeconds, out.WarmupSeconds = c.Duration.Seconds(), c.Warmup.Seconds()
+		out.Receivers = s.ReceiversOf(out.Connections[len(out.Connections)-1])
+	}
+	return out
 }
 
 const (

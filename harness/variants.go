@@ -17,15 +17,30 @@ type variant struct {
 	// roomBytes is what one connection may take in the process, generously: it
 	// sizes runs and is no claim.
 	roomBytes float64
+	// fixedReceivers: it has no rules, and writes every record to the clients that
+	// came first, as many as its flag --receivers says.
+	fixedReceivers bool
+	note           string // what must be known to compare it with the others
 }
 
 var variants = []variant{
+	{name: floorName, binary: "floor", roomBytes: 256, fixedReceivers: true, note: floorNote},
 	{name: "reactor", binary: "server", roomBytes: 2 << 10},
 	{name: "goroutine-plain", binary: "goroutine", flags: []string{"--profile=plain"}, roomBytes: 40 << 10},
 	{name: "goroutine-tuned", binary: "goroutine", flags: []string{"--profile=tuned"}, roomBytes: 16 << 10},
 }
 
+const floorName = "floor"
+
+const floorNote = "raw epoll without an application: the least that a process can do, and what ratios divide by; it has no rules, " +
+	"so its pushes all go to the first connection, where the others' go to all in turn"
+
 const loadgenBinary = "loadgen"
+
+// productVariant is the server that is shown when nobody compares.
+func productVariant() variant {
+	return variants[slices.IndexFunc(variants, func(v variant) bool { return v.name == "reactor" })]
+}
 
 func variantNames() []string {
 	var names []string
@@ -66,6 +81,14 @@ func (v variant) serverArgs(listen string, kafka []string, topic string) []strin
 	)
 }
 
+// receiverArgs tells a server that has no rules how many connections get each record.
+func (v variant) receiverArgs(receivers int) []string {
+	if !v.fixedReceivers {
+		return nil
+	}
+	return []string{fmt.Sprintf("--receivers=%d", receivers)}
+}
+
 // binaries is the folder with the programs that the harness runs.
 type binaries struct{ folder string }
 
@@ -83,7 +106,7 @@ func binariesIn(folder string, names ...string) (binaries, error) {
 	for _, name := range names {
 		if info, err := os.Stat(b.path(name)); err != nil || info.IsDir() {
 			return binaries{}, usageError("there is no program %s: build all of them into one folder,\n"+
-				"  mkdir -p bin && CGO_ENABLED=0 go build -o bin/ ./server ./variants/goroutine ./loadgen ./harness\n"+
+				"  mkdir -p bin && CGO_ENABLED=0 go build -o bin/ ./server ./variants/goroutine ./variants/floor ./loadgen ./harness\n"+
 				"or name the folder with --bin", b.path(name))
 		}
 	}

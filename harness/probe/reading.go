@@ -41,6 +41,17 @@ func (r Reading) Minus(earlier Reading) Reading {
 	return Known(r.value - earlier.value)
 }
 
+// Plus is the sum; it is unavailable if one of the two is.
+func (r Reading) Plus(other Reading) Reading {
+	switch {
+	case !r.known:
+		return Reading{reason: r.Reason()}
+	case !other.known:
+		return Reading{reason: other.Reason()}
+	}
+	return Known(r.value + other.value)
+}
+
 type unavailableJSON struct {
 	Unavailable string `json:"unavailable"`
 }

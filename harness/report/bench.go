@@ -41,6 +41,9 @@ var benchGroups = []benchGroup{
 	{pushScenario, "Push", []benchUnit{
 		{PushP50, "p50-ns"}, {PushP90, "p90-ns"}, {PushP99, "p99-ns"}, {PushP999, "p999-ns"},
 	}},
+	{broadcastScenario, "Broadcast", []benchUnit{
+		{FirstReceiverP50, "first-p50-ns"}, {LastReceiverP50, "last-p50-ns"}, {DeliveriesPerSec, "deliveries/s"},
+	}},
 }
 
 // benchLine is what the figures of one line have in common.

@@ -17,6 +17,7 @@ const (
 	LiveHeapBytesGC    = "go_heap_live_bytes_per_connection_after_gc"
 	StackBytesGC       = "go_stack_bytes_per_connection_after_gc"
 	KernelBytes        = "kernel_bytes_per_connection"
+	TotalBytes         = "resident_and_kernel_bytes_per_connection"
 	ConnectionsHeld    = "connections_held"
 	ConnectPerSecond   = "connects_per_second"
 	PushP50            = "push_p50_ns"
@@ -25,6 +26,15 @@ const (
 	PushP999           = "push_p999_ns"
 	PushServiceP50     = "push_service_p50_ns"
 	PushServiceP99     = "push_service_p99_ns"
+	FirstReceiverP50   = "first_receiver_p50_ns"
+	FirstReceiverP90   = "first_receiver_p90_ns"
+	LastReceiverP50    = "last_receiver_p50_ns"
+	LastReceiverP90    = "last_receiver_p90_ns"
+	LastReceiverMax    = "last_receiver_max_ns"
+	DeliveriesPerSec   = "deliveries_per_second"
+	LoadgenBytes       = "loadgen_bytes_per_connection"
+	LoadgenCPUSeconds  = "loadgen_cpu_seconds"
+	LoadgenLagP99      = "loadgen_lag_p99_ns"
 	RecordsLost        = "records_lost"
 	RecordsUnsound     = "records_duplicated_wrong_or_reordered"
 	DeliveriesExpected = "deliveries_expected"
@@ -43,6 +53,7 @@ type Figure struct {
 	Rounds      []int           `json:"rounds,omitempty"`      // of the samples
 	Connections []int           `json:"connections,omitempty"` // of the samples
 	Points      []verdict.Point `json:"points,omitempty"`      // connections, bytes: what a slope is taken through
+	Ratio       *Ratio          `json:"ratio,omitempty"`       // to the run's base
 	Valid       bool            `json:"valid"`
 	Invalid     []string        `json:"invalid_because,omitempty"`
 	Unavailable []string        `json:"unavailable,omitempty"` // why samples are missing
@@ -61,6 +72,31 @@ func connectPerSecond(r *LoadgenResult) float64 {
 	return float64(r.Connections.Held) / r.Connections.ConnectSeconds
 }
 
+// deliveriesPerSecond is how fast a record spreads: its receivers by the median of
+// the time from when it was due to when the last of them had it. Kafka's share of
+// that time is in it.
+func deliveriesPerSecond(r *LoadgenResult) float64 {
+	return float64(r.Connections.Held) * 1e9 / r.Latency.LastReceiver.P50Ns
+}
+
+// toolFigures are what the load generator itself took, in every scenario: the
+// machine is shared with it.
+var toolFigures = []sampled{
+	{name: LoadgenBytes, of: func(r *LoadgenResult) float64 { return r.Self.BytesPerConnection }},
+	{name: LoadgenCPUSeconds, of: func(r *LoadgenResult) float64 { return r.Self.CPUSeconds }},
+}
+
+var lagFigure = sampled{name: LoadgenLagP99, of: func(r *LoadgenResult) float64 { return r.Latency.Lag.P99Ns }}
+
+// accountFigures count deliveries.
+var accountFigures = []sampled{
+	{name: DeliveriesExpected, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.DeliveriesExpected) }},
+	{name: RecordsLost, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.Lost) }},
+	{name: RecordsUnsound, sum: true, of: func(r *LoadgenResult) float64 {
+		return float64(r.Records.Duplicated + r.Records.Wrong + r.Records.Reordered)
+	}},
+}
+
 // pushFigures are read from the results of the push scenario. Push latency is the
 // response time: from when the record was due to when the client had it.
 var pushFigures = []sampled{
@@ -72,11 +108,18 @@ var pushFigures = []sampled{
 	{name: PushP999, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P999Ns }},
 	{name: PushServiceP50, of: func(r *LoadgenResult) float64 { return r.Latency.Service.P50Ns }},
 	{name: PushServiceP99, of: func(r *LoadgenResult) float64 { return r.Latency.Service.P99Ns }},
-	{name: DeliveriesExpected, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.DeliveriesExpected) }},
-	{name: RecordsLost, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.Lost) }},
-	{name: RecordsUnsound, sum: true, of: func(r *LoadgenResult) float64 {
-		return float64(r.Records.Duplicated + r.Records.Wrong + r.Records.Reordered)
-	}},
+}
+
+// broadcastFigures are read from the results of the broadcast scenario. Their times
+// begin when the record was due, too.
+var broadcastFigures = []sampled{
+	{name: ConnectionsHeld, of: heldConnections},
+	{name: FirstReceiverP50, of: func(r *LoadgenResult) float64 { return r.Latency.FirstReceiver.P50Ns }},
+	{name: FirstReceiverP90, of: func(r *LoadgenResult) float64 { return r.Latency.FirstReceiver.P90Ns }},
+	{name: LastReceiverP50, of: func(r *LoadgenResult) float64 { return r.Latency.LastReceiver.P50Ns }},
+	{name: LastReceiverP90, of: func(r *LoadgenResult) float64 { return r.Latency.LastReceiver.P90Ns }},
+	{name: LastReceiverMax, of: func(r *LoadgenResult) float64 { return r.Latency.LastReceiver.MaxNs }},
+	{name: DeliveriesPerSec, of: deliveriesPerSecond},
 }
 
 // idleFigures are read from the results of the idle scenario, at the top of the
@@ -104,6 +147,7 @@ var slopeFigures = []sloped{
 	{LiveHeapBytesGC, true, goMetric("/memory/classes/heap/objects:bytes"), nil},
 	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes"), nil},
 	{KernelBytes, false, func(s probe.Snapshot) probe.Reading { return s.Kernel.SlabBytes }, undisturbed},
+	{TotalBytes, false, func(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes.Plus(s.Kernel.SlabBytes) }, undisturbed},
 }
 
 // strangeShare of the sockets may come from others before the kernel's share, which
@@ -141,30 +185,45 @@ func goMetric(name string) func(probe.Snapshot) probe.Reading {
 
 // Names of the scenarios and moments that figures are derived from.
 const (
-	idleScenario = "idle"
-	pushScenario = "push"
-	momentReady  = "ready"
-	momentHeld   = "held"
+	idleScenario      = "idle"
+	pushScenario      = "push"
+	broadcastScenario = "broadcast"
+	momentReady       = "ready"
+	momentHeld        = "held"
 )
 
 // DeriveFigures computes every figure from the measurements and the failures.
 func (r *Run) DeriveFigures() {
 	r.Figures = []Figure{}
 	for _, variant := range r.Configuration.Variants {
-		if idle := r.measured(variant.Name, idleScenario); len(idle) > 0 {
-			for _, s := range slopeFigures {
-				r.Figures = append(r.Figures, r.slope(variant.Name, idle, s))
-			}
-			r.Figures = append(r.Figures, r.baseline(variant.Name, idle))
-			for _, s := range idleFigures {
-				r.Figures = append(r.Figures, r.sample(variant.Name, idleScenario, highest(idle), s))
-			}
-		}
-		if push := r.measured(variant.Name, pushScenario); len(push) > 0 {
-			for _, s := range pushFigures {
-				r.Figures = append(r.Figures, r.sample(variant.Name, pushScenario, push, s))
-			}
-		}
+		r.deriveIdle(variant.Name)
+		r.deriveTimed(variant.Name, pushScenario, pushFigures)
+		r.deriveTimed(variant.Name, broadcastScenario, broadcastFigures)
+	}
+	r.deriveRatios()
+}
+
+func (r *Run) deriveIdle(variant string) {
+	idle := r.measured(variant, idleScenario)
+	if len(idle) == 0 {
+		return
+	}
+	for _, s := range slopeFigures {
+		r.Figures = append(r.Figures, r.slope(variant, idle, s))
+	}
+	r.Figures = append(r.Figures, r.baseline(variant, idle))
+	r.deriveSampled(variant, idleScenario, highest(idle), idleFigures, toolFigures)
+}
+
+func (r *Run) deriveTimed(variant, scenario string, figures []sampled) {
+	if timed := r.measured(variant, scenario); len(timed) > 0 {
+		r.deriveSampled(variant, scenario, timed, figures, accountFigures, toolFigures, []sampled{lagFigure})
+	}
+}
+
+func (r *Run) deriveSampled(variant, scenario string, from []Measurement, tables ...[]sampled) {
+	for _, s := range slices.Concat(tables...) {
+		r.Figures = append(r.Figures, r.sample(variant, scenario, from, s))
 	}
 }
 
@@ -187,13 +246,15 @@ func highest(all []Measurement) []Measurement {
 	return slices.DeleteFunc(slices.Clone(all), func(m Measurement) bool { return m.Connections < most })
 }
 
-// newFigure has no value yet. Whatever went wrong in the scenario marks it, except
-// that counts stand even if the load generator could not keep its schedule.
+// standing are the figures that stand even if the load generator could not keep its
+// schedule: counts, and what it says of itself.
+var standing = []string{ConnectionsHeld, DeliveriesExpected, RecordsLost, RecordsUnsound, LoadgenBytes, LoadgenCPUSeconds, LoadgenLagP99}
+
+// newFigure has no value yet. Whatever went wrong in the scenario marks it.
 func (r *Run) newFigure(variant, scenario, name string) Figure {
 	f := Figure{Variant: variant, Scenario: scenario, Name: name, Valid: true}
-	isCount := slices.Contains([]string{ConnectionsHeld, DeliveriesExpected, RecordsLost, RecordsUnsound}, name)
 	for _, failure := range r.Failures {
-		if failure.Kind == KindInvalid && isCount {
+		if failure.Kind == KindInvalid && slices.Contains(standing, name) {
 			continue
 		}
 		if failure.Variant == variant && failure.Scenario == scenario {

@@ -47,9 +47,19 @@ func idle(variant string, connections int, perConnection float64) Measurement {
 func pushed(variant string, round int, p50, p99 float64, lost int) Measurement {
 	text := fmt.Sprintf(`{"schema":1,"connections":{"asked":1000,"held":1000,"connect_seconds":0.5},`+
 		`"records":{"deliveries_expected":2000,"deliveries":%d,"lost":%d},`+
-		`"latency":{"response":{"count":2000,"p50_ns":%f,"p90_ns":400000,"p99_ns":%f,"p999_ns":5000000}},"valid":true}`,
+		`"latency":{"response":{"count":2000,"p50_ns":%f,"p90_ns":400000,"p99_ns":%f,"p999_ns":5000000},"lag":{"p99_ns":30000}},`+
+		`"self":{"bytes_per_connection":90,"cpu_seconds":1.5},"valid":true}`,
 		2000-lost, lost, p50, p99)
 	return Measurement{Variant: variant, Scenario: "push", Round: round, Connections: 1000, Loadgen: json.RawMessage(text)}
+}
+
+// broadcasted is a measurement of records that reach 500 receivers in the given time.
+func broadcasted(variant string, round int, last float64) Measurement {
+	text := fmt.Sprintf(`{"schema":1,"connections":{"asked":500,"held":500,"connect_seconds":0.5},`+
+		`"records":{"deliveries_expected":10000,"deliveries":10000,"lost":0},`+
+		`"latency":{"first_receiver":{"count":20,"p50_ns":500000},"last_receiver":{"count":20,"p50_ns":%f,"max_ns":90000000},"lag":{"p99_ns":40000}},`+
+		`"self":{"bytes_per_connection":80,"cpu_seconds":2.5},"valid":true}`, last)
+	return Measurement{Variant: variant, Scenario: "broadcast", Round: round, Connections: 500, Loadgen: json.RawMessage(text)}
 }
 
 func sampleRun() *Run {
@@ -61,20 +71,27 @@ func sampleRun() *Run {
 			GoVersion: "go1.26.8", Commit: "0123456789ab",
 		},
 		Configuration: Configuration{
-			Broker:      Broker{Kind: "embedded", Note: "inside the harness"},
-			Variants:    []Variant{{Name: "reactor"}, {Name: "goroutine-plain"}},
-			Scenarios:   []Scenario{{Name: "idle"}, {Name: "push"}},
+			Broker:   Broker{Kind: "embedded", Note: "inside the harness"},
+			Variants: []Variant{{Name: "floor", Note: "the least"}, {Name: "reactor"}, {Name: "goroutine-plain"}},
+			Base:     "floor",
+			Scenarios: []Scenario{
+				{Name: "idle", Connections: []int{500, 1000}, Rounds: 1},
+				{Name: "push", Connections: []int{1000}, Rounds: 3, RatePerSecond: 200, DurationSeconds: 10, WarmupSeconds: 2, Receivers: 1},
+				{Name: "broadcast", Connections: []int{500}, Rounds: 3, RatePerSecond: 4, DurationSeconds: 5, WarmupSeconds: 1, Receivers: 500},
+			},
 			Connections: 1000, RatePerSecond: 200, DurationSeconds: 10, Rounds: 3,
 		},
 		Failures: []Failure{},
 		Measurements: []Measurement{
+			idle("floor", 500, 0), idle("floor", 1000, 0),
 			idle("reactor", 500, 1000), idle("goroutine-plain", 500, 17000),
 			idle("reactor", 1000, 900), idle("goroutine-plain", 1000, 18000),
 		},
 	}
 	for round := 1; round <= 3; round++ {
 		drift := float64(round)
-		r.Measurements = append(r.Measurements,
+		r.Measurements = append(r.Measurements, pushed("floor", round, 100e3*drift, 800e3*drift, 0),
+			broadcasted("floor", round, 20e6*drift), broadcasted("reactor", round, 25e6*drift), broadcasted("goroutine-plain", round, 50e6*drift),
 			pushed("reactor", round, 200e3*drift, 1e6*drift, 0), pushed("goroutine-plain", round, 300e3*drift, 2e6*drift, 0))
 	}
 	r.DeriveFigures()
@@ -101,6 +118,11 @@ func TestFigures(t *testing.T) {
 	wantFigure(t, r, "reactor", "idle", ResidentBytesGC, 450, 400, 500)
 	wantFigure(t, r, "reactor", "idle", LiveHeapBytesGC, 225, 200, 250)
 	wantFigure(t, r, "reactor", "idle", KernelBytes, 8400, 8400, 8400)
+	wantFigure(t, r, "reactor", "idle", TotalBytes, 9300, 9200, 9400)
+	wantFigure(t, r, "reactor", "idle", LoadgenBytes, 0, 0, 0)
+	wantFigure(t, r, "reactor", "push", LoadgenCPUSeconds, 1.5, 1.5, 1.5)
+	wantFigure(t, r, "reactor", "broadcast", LastReceiverP50, 50e6, 25e6, 75e6)
+	wantFigure(t, r, "reactor", "broadcast", DeliveriesPerSec, 10e3, 500/0.075, 20e3)
 	wantFigure(t, r, "reactor", "idle", BaselineBytes, 10e6, 10e6, 10e6)
 	wantFigure(t, r, "reactor", "idle", ConnectPerSecond, 2000, 2000, 2000)
 	wantFigure(t, r, "goroutine-plain", "push", PushP99, 4e6, 2e6, 6e6)
@@ -111,6 +133,29 @@ func TestFigures(t *testing.T) {
 	}
 	if stacks := r.Figure("reactor", "idle", StackBytesGC); stacks.Value != nil || len(stacks.Unavailable) != 2 {
 		t.Errorf("a metric that the server does not report has the figure %+v", stacks)
+	}
+}
+
+func TestRatios(t *testing.T) {
+	r := sampleRun()
+	paired := r.Figure("goroutine-plain", "push", PushP99).Ratio
+	if paired.Base != "floor" || !near(*paired.Value, 2.5) || !near(*paired.Min, 2.5) || !near(*paired.Max, 2.5) || len(paired.Samples) != 3 {
+		t.Errorf("what drifts for both alike has the ratio %+v", paired)
+	}
+	if sloped := r.Figure("reactor", "idle", TotalBytes).Ratio; !near(*sloped.Value, 9300./8400) || sloped.Min != nil {
+		t.Errorf("two slopes have the ratio %+v", sloped)
+	}
+	if zero := r.Figure("reactor", "idle", ResidentBytes).Ratio; zero.Value != nil || zero.Unavailable == "" {
+		t.Errorf("over nothing there is the ratio %+v", zero)
+	}
+	if own := r.Figure("floor", "push", PushP50).Ratio; own != nil {
+		t.Errorf("the base has a ratio to itself: %+v", own)
+	}
+	r.Configuration.Base = ""
+	r.Configuration.Variants = r.Configuration.Variants[1:]
+	r.DeriveFigures()
+	if first := r.Figure("goroutine-plain", "idle", ResidentBytes).Ratio; first.Base != "reactor" || !near(*first.Value, 20) {
+		t.Errorf("without a base: %+v", first)
 	}
 }
 
@@ -191,7 +236,7 @@ func TestTableOfARunWithTrouble(t *testing.T) {
 	if err := r.WriteBench(&bench); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(bench.String(), "BenchmarkPush") || !strings.Contains(bench.String(), "BenchmarkIdle") {
+	if strings.Contains(bench.String(), "BenchmarkPush/variant=reactor") || !strings.Contains(bench.String(), "BenchmarkIdle") {
 		t.Errorf("invalid figures in the benchmark file:\n%s", &bench)
 	}
 }
@@ -199,7 +244,7 @@ func TestTableOfARunWithTrouble(t *testing.T) {
 func TestTableOfOneScenario(t *testing.T) {
 	r := sampleRun()
 	r.Configuration.Scenarios = r.Configuration.Scenarios[:1]
-	r.Measurements = r.Measurements[:4]
+	r.Measurements = r.Measurements[:6]
 	r.DeriveFigures()
 	golden(t, "idle.txt", tableOf(t, r))
 }

@@ -73,6 +73,7 @@ type Configuration struct {
 	Rounds          int        `json:"rounds"`
 	Seed            uint64     `json:"seed"`
 	Order           string     `json:"order"` // in which order the variants took turns
+	Base            string     `json:"base"`  // the variant that ratios divide by
 }
 
 // Broker is the Kafka of the run.
@@ -87,13 +88,20 @@ type Broker struct {
 // Variant is a server that was measured.
 type Variant struct {
 	Name    string   `json:"name"`
-	Command []string `json:"command"` // as started; addresses of the run included
+	Note    string   `json:"note,omitempty"` // what must be known to compare it with the others
+	Command []string `json:"command"`        // as started; addresses of the run included
 }
 
 // Scenario is a kind of load that took place.
 type Scenario struct {
-	Name  string `json:"name"`
-	Shows string `json:"shows"`
+	Name            string  `json:"name"`
+	Shows           string  `json:"shows"`
+	Connections     []int   `json:"connections"` // the counts that are measured, rising
+	Rounds          int     `json:"rounds"`
+	RatePerSecond   float64 `json:"rate_per_second,omitempty"` // of records, where there are any
+	DurationSeconds float64 `json:"duration_seconds,omitempty"`
+	WarmupSeconds   float64 `json:"warmup_seconds,omitempty"`
+	Receivers       int     `json:"receivers,omitempty"` // of each record
 }
 
 // Bound is one limit on the number of connections.
@@ -165,10 +173,16 @@ type LoadgenResult struct {
 		AchievedPerSecond float64 `json:"achieved_per_second"`
 	} `json:"rate"`
 	Latency struct {
-		Response Quantiles `json:"response"`
-		Service  Quantiles `json:"service"`
-		Lag      Quantiles `json:"lag"`
+		Response      Quantiles `json:"response"`       // due to received
+		Service       Quantiles `json:"service"`        // sent to received
+		Lag           Quantiles `json:"lag"`            // due to sent
+		FirstReceiver Quantiles `json:"first_receiver"` // due to received by the first of a record's receivers
+		LastReceiver  Quantiles `json:"last_receiver"`  // by the last
 	} `json:"latency"`
+	Self struct {
+		BytesPerConnection float64 `json:"bytes_per_connection"`
+		CPUSeconds         float64 `json:"cpu_seconds"`
+	} `json:"self"`
 	Valid          bool     `json:"valid"`
 	InvalidBecause []string `json:"invalid_because"`
 	WrongBecause   []string `json:"wrong_because"`

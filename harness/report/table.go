@@ -8,28 +8,52 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"chatmonitor/harness/verdict"
 )
 
-// column is one figure of every variant.
-type column struct {
-	heading  []string // two lines
+// line is one figure of every variant.
+type line struct {
+	label    string
 	scenario string
 	name     string
 	format   func(float64) string
-	spread   bool // with min..max
-	ratio    bool // compared with the first variant
+	ratio    bool // with a line of ratios to the base below
 }
 
-var columns = []column{
-	{[]string{"connections", "held"}, pushScenario, ConnectionsHeld, count, false, false},
-	{[]string{"resident B/conn", "as left"}, idleScenario, ResidentBytes, count, true, true},
-	{[]string{"resident B/conn", "after GC"}, idleScenario, ResidentBytesGC, count, true, true},
-	{[]string{"kernel B/conn", "both ends"}, idleScenario, KernelBytes, count, false, false},
-	{[]string{"push p50", "ms"}, pushScenario, PushP50, milliseconds, true, true},
-	{[]string{"push p99", "ms"}, pushScenario, PushP99, milliseconds, true, true},
-	{[]string{"records", "lost"}, pushScenario, RecordsLost, count, false, false},
+// section is the lines of one scenario.
+type section struct {
+	scenario string
+	lines    []line
+}
+
+var sections = []section{
+	{idleScenario, []line{
+		{"connections held", idleScenario, ConnectionsHeld, count, false},
+		{"resident B/conn, as left", idleScenario, ResidentBytes, count, true},
+		{"resident B/conn, after GC", idleScenario, ResidentBytesGC, count, true},
+		{"kernel B/conn, both ends", idleScenario, KernelBytes, count, true},
+		{"resident + kernel B/conn", idleScenario, TotalBytes, count, true},
+	}},
+	{pushScenario, []line{
+		{"push p50 ms", pushScenario, PushP50, milliseconds, true},
+		{"push p99 ms", pushScenario, PushP99, milliseconds, true},
+		{"records lost", pushScenario, RecordsLost, count, false},
+	}},
+	{broadcastScenario, []line{
+		{"first receiver p50 ms", broadcastScenario, FirstReceiverP50, milliseconds, true},
+		{"last receiver p50 ms", broadcastScenario, LastReceiverP50, milliseconds, true},
+		{"deliveries/s", broadcastScenario, DeliveriesPerSec, count, true},
+		{"records lost", broadcastScenario, RecordsLost, count, false},
+	}},
+}
+
+// toolLines are the load generator's own share.
+var toolLines = []line{
+	{"idle: B/conn", idleScenario, LoadgenBytes, count, false},
+	{"idle: CPU s", idleScenario, LoadgenCPUSeconds, seconds, false},
+	{"push: lag p99 ms", pushScenario, LoadgenLagP99, milliseconds, false},
+	{"push: CPU s", pushScenario, LoadgenCPUSeconds, seconds, false},
+	{"broadcast: lag p99 ms", broadcastScenario, LoadgenLagP99, milliseconds, false},
+	{"broadcast: CPU s", broadcastScenario, LoadgenCPUSeconds, seconds, false},
 }
 
 // Print writes the comparative table and what must be known to read it.
@@ -44,39 +68,42 @@ func (r *Run) Print(w io.Writer) error {
 	return nil
 }
 
+// writeTable has a column for each variant and a section for each scenario that
+// took place.
 func (r *Run) writeTable(out *strings.Builder) {
-	used := r.usedColumns()
-	rows := [][]string{{"variant"}, {""}}
-	for _, c := range used {
-		rows[0] = append(rows[0], c.heading[0])
-		rows[1] = append(rows[1], c.heading[1])
+	heading := []string{""}
+	for _, variant := range r.Configuration.Variants {
+		heading = append(heading, variant.Name)
 	}
-	for i, variant := range r.Configuration.Variants {
-		row := []string{variant.Name}
-		for _, c := range used {
-			row = append(row, r.cell(variant.Name, c))
-		}
-		rows = append(rows, row)
-		if i > 0 {
-			rows = append(rows, r.ratioRow(variant.Name, r.Configuration.Variants[0].Name, used))
+	rows := [][]string{heading}
+	for _, s := range sections {
+		if described := r.scenario(s.scenario); described != nil {
+			rows = append(rows, []string{described.Title()})
+			rows = append(rows, r.rows(s.lines)...)
 		}
 	}
+	rows = append(rows, []string{"load generator, its own share"})
+	rows = append(rows, r.rows(toolLines)...)
 	writeAligned(out, rows)
 }
 
-// usedColumns leaves out scenarios that did not take place. How many connections
-// were held is known from either.
-func (r *Run) usedColumns() []column {
-	var used []column
-	for _, c := range columns {
-		if c.name == ConnectionsHeld && !r.took(c.scenario) {
-			c.scenario = idleScenario
+func (r *Run) rows(lines []line) [][]string {
+	var rows [][]string
+	for _, l := range lines {
+		if r.scenario(l.scenario) == nil {
+			continue
 		}
-		if r.took(c.scenario) {
-			used = append(used, c)
+		row, ratios := []string{"  " + l.label}, []string{"    / " + r.base()}
+		for _, variant := range r.Configuration.Variants {
+			f := r.Figure(variant.Name, l.scenario, l.name)
+			row, ratios = append(row, f.cell(l)), append(ratios, f.ratioCell())
+		}
+		rows = append(rows, row)
+		if l.ratio && slices.ContainsFunc(ratios[1:], func(cell string) bool { return cell != "" }) {
+			rows = append(rows, ratios)
 		}
 	}
-	return used
+	return rows
 }
 
 const (
@@ -84,14 +111,14 @@ const (
 	invalid  = "!"
 )
 
-func (r *Run) cell(variant string, c column) string {
-	f := r.Figure(variant, c.scenario, c.name)
+// cell is the figure with its spread. Of sums, every round is in the figure already.
+func (f *Figure) cell(l line) string {
 	if f == nil || f.Value == nil {
 		return noFigure
 	}
-	text := c.format(*f.Value)
-	if c.spread && len(f.Samples) > 1 {
-		text += " (" + c.format(*f.Min) + ".." + c.format(*f.Max) + ")"
+	text := l.format(*f.Value)
+	if low, high := l.format(*f.Min), l.format(*f.Max); l.ratio && len(f.Samples) > 1 {
+		text += " (" + low + ".." + high + ")"
 	}
 	if !f.Valid {
 		text += invalid
@@ -99,48 +126,56 @@ func (r *Run) cell(variant string, c column) string {
 	return text
 }
 
-func (r *Run) ratioRow(variant, base string, used []column) []string {
-	row := []string{"  / " + base}
-	for _, c := range used {
-		row = append(row, r.ratioCell(variant, base, c))
-	}
-	return row
-}
-
-// ratioCell compares with the first variant: the medians of the paired rounds
-// where rounds were paired, else the two figures.
-func (r *Run) ratioCell(variant, base string, c column) string {
-	a, b := r.Figure(variant, c.scenario, c.name), r.Figure(base, c.scenario, c.name)
-	if !c.ratio || a == nil || b == nil || a.Value == nil || b.Value == nil || *b.Value == 0 {
+func (f *Figure) ratioCell() string {
+	switch {
+	case f == nil || f.Ratio == nil:
 		return ""
+	case f.Ratio.Value == nil:
+		return noFigure
 	}
-	mark := ""
-	if !a.Valid || !b.Valid {
-		mark = invalid
+	text := "x" + ratio(*f.Ratio.Value)
+	if f.Ratio.Min != nil {
+		text += " (" + ratio(*f.Ratio.Min) + ".." + ratio(*f.Ratio.Max) + ")"
 	}
-	if c.scenario == pushScenario {
-		s := verdict.Summarize(verdict.PairedRatios(inSameRounds(a, b)))
-		if s.Count > 1 {
-			return fmt.Sprintf("x%s (%s..%s)%s", ratio(s.Median), ratio(s.Min), ratio(s.Max), mark)
-		}
+	if !f.Ratio.Valid {
+		text += invalid
 	}
-	return "x" + ratio(*a.Value / *b.Value) + mark
+	return text
 }
 
-// inSameRounds returns the samples of the rounds that both have.
-func inSameRounds(a, b *Figure) (as, bs []float64) {
-	for i, round := range a.Rounds {
-		if j := slices.Index(b.Rounds, round); j >= 0 {
-			as, bs = append(as, a.Samples[i]), append(bs, b.Samples[j])
-		}
+// Title is the scenario in a line: what was done, how often, for how long.
+func (s Scenario) Title() string {
+	var counts []string
+	for _, n := range s.Connections {
+		counts = append(counts, count(float64(n)))
 	}
-	return as, bs
+	connections := strings.Join(counts, " / ") + " connections"
+	if s.RatePerSecond == 0 {
+		return s.Name + ": " + connections + ", with a rule each, at rest"
+	}
+	to := fmt.Sprintf("to %s of %s", count(float64(s.Receivers)), connections)
+	if s.Receivers > 1 && s.Receivers == s.Connections[len(s.Connections)-1] {
+		to = "to all of " + connections
+	}
+	return fmt.Sprintf("%s: %g records/s, each %s; %s of %g s after %g s of warm-up",
+		s.Name, s.RatePerSecond, to, rounds(s.Rounds), s.DurationSeconds, s.WarmupSeconds)
 }
 
-// writeAligned writes the first column to the left and the others to the right.
+func rounds(n int) string {
+	if n == 1 {
+		return "1 round"
+	}
+	return fmt.Sprintf("%d rounds", n)
+}
+
+// writeAligned writes the first column to the left and the others to the right. A
+// row of one cell is a title, which may be as long as it likes.
 func writeAligned(out *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
+		if len(row) == 1 {
+			continue
+		}
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
@@ -148,7 +183,7 @@ func writeAligned(out *strings.Builder, rows [][]string) {
 	for _, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell)))
 			switch {
 			case i == 0:
 				line.WriteString(cell + pad)
@@ -178,26 +213,43 @@ func (r *Run) writeNotes(out *strings.Builder) {
 	}
 }
 
-// legend says what the columns mean.
+// legend says what the lines mean.
 func (r *Run) legend() []string {
 	var lines []string
-	c := r.Configuration
-	if r.took(pushScenario) {
-		lines = append(lines, fmt.Sprintf("Push: from when a record is due to when its client has it, at %g records a second for %g s; median of %d rounds (min..max);\n"+
-			"  ratios are between variants in the same round.", c.RatePerSecond, c.DurationSeconds, c.Rounds))
-	}
-	if r.took(idleScenario) {
+	if r.scenario(idleScenario) != nil {
 		lines = append(lines, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
+	}
+	if r.scenario(pushScenario) != nil || r.scenario(broadcastScenario) != nil {
+		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds (smallest..largest).")
+	}
+	if r.scenario(broadcastScenario) != nil {
+		lines = append(lines, "Deliveries/s: receivers / median time to the last of them.")
+	}
+	if len(r.Configuration.Variants) > 1 {
+		lines = append(lines, fmt.Sprintf("/ %s: in the same round, where there are rounds; else figure by figure; %s: its own can't be told from zero.", r.base(), noFigure))
+	}
+	for _, v := range r.Configuration.Variants {
+		if v.Note != "" {
+			lines = append(lines, v.Name+": "+v.Note+".")
+		}
 	}
 	return lines
 }
 
-func (r *Run) took(scenario string) bool {
-	return slices.ContainsFunc(r.Configuration.Scenarios, func(s Scenario) bool { return s.Name == scenario })
+// scenario is one that took place; nil if it did not.
+func (r *Run) scenario(name string) *Scenario {
+	for i := range r.Configuration.Scenarios {
+		if s := &r.Configuration.Scenarios[i]; s.Name == name {
+			return s
+		}
+	}
+	return nil
 }
 
 func printed(f Figure) bool {
-	return slices.ContainsFunc(columns, func(c column) bool { return c.name == f.Name && c.scenario == f.Scenario })
+	return slices.ContainsFunc(sections, func(s section) bool {
+		return slices.ContainsFunc(s.lines, func(l line) bool { return l.name == f.Name && l.scenario == f.Scenario })
+	})
 }
 
 // Statement says in one line where the figures come from.
@@ -241,6 +293,8 @@ func count(v float64) string {
 
 // milliseconds prints nanoseconds with three digits that count.
 func milliseconds(ns float64) string { return threeDigits(ns / 1e6) }
+
+func seconds(v float64) string { return threeDigits(v) }
 
 func ratio(v float64) string { return threeDigits(v) }
 

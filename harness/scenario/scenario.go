@@ -33,6 +33,14 @@ type Scenario struct {
 
 	Loadgen string   // the load generator's subcommand
 	Flags   []string // with {placeholders}, see Load
+	// OneGroupFlags keep the load to the group that connects first, for a server
+	// that has no rules.
+	OneGroupFlags []string
+
+	// Receivers is how many connections get each record; 0: all of them.
+	Receivers int
+	// MaxConnections bounds how many connections there are; 0: --connections does.
+	MaxConnections int
 
 	// Ladder are the shares of --connections that are measured, so that a slope
 	// exists. The last is 1.
@@ -41,6 +49,8 @@ type Scenario struct {
 	Rounds bool
 	// Timed: it takes warm-up and duration; else only the time to connect.
 	Timed bool
+	// RatePerSecond is the scenario's own, of records; 0: --rate is.
+	RatePerSecond float64
 
 	Probes []Probe
 }
@@ -75,15 +85,38 @@ var All = []Scenario{
 		Flags: append(target[:len(target):len(target)],
 			"--receivers=1", "--kafka={kafka}", "--topic={topic}",
 			"--rate={rate}", "--warmup={warmup}", "--duration={duration}"),
-		Ladder: []float64{1},
-		Rounds: true,
-		Timed:  true,
+		OneGroupFlags: []string{"--groups=1"},
+		Receivers:     1,
+		Ladder:        []float64{1},
+		Rounds:        true,
+		Timed:         true,
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Held},
+		},
+	},
+	{
+		Name:    "broadcast",
+		Shows:   "how long a record takes to the first and to the last of many receivers",
+		Loadgen: "broadcast",
+		Flags: append(target[:len(target):len(target)],
+			"--kafka={kafka}", "--topic={topic}",
+			"--rate={rate}", "--warmup={warmup}", "--duration={duration}"),
+		MaxConnections: 5000,
+		Ladder:         []float64{1},
+		Rounds:         true,
+		Timed:          true,
+		RatePerSecond:  broadcastRate,
 		Probes: []Probe{
 			{At: Ready, GC: true},
 			{At: Held},
 		},
 	},
 }
+
+// broadcastRate is low enough that a record is with its last receiver before the
+// next is due, with every variant: two cores push 5,000 sessions in 50 to 150 ms.
+const broadcastRate = 4
 
 // Names are the names of all scenarios.
 func Names() []string {
@@ -113,6 +146,7 @@ type Load struct {
 	Kafka       []string
 	Topic       string
 	Rate        float64 // records per second
+	OneGroup    bool    // the server knows no rules: see OneGroupFlags
 	Warmup      time.Duration
 	Duration    time.Duration
 }
@@ -131,14 +165,37 @@ func (s Scenario) LoadgenArgs(load Load) []string {
 		"{duration}", load.Duration.String(),
 	)
 	args := []string{s.Loadgen}
-	for _, flag := range s.Flags {
+	flags := s.Flags
+	if load.OneGroup {
+		flags = append(flags[:len(flags):len(flags)], s.OneGroupFlags...)
+	}
+	for _, flag := range flags {
 		args = append(args, values.Replace(flag))
 	}
 	return args
 }
 
+// Rate is the scenario's rate of records, given the run's.
+func (s Scenario) Rate(ofRun float64) float64 {
+	if s.RatePerSecond > 0 {
+		return s.RatePerSecond
+	}
+	return ofRun
+}
+
+// ReceiversOf is how many of the connections get each record.
+func (s Scenario) ReceiversOf(connections int) int {
+	if s.Receivers > 0 {
+		return min(s.Receivers, connections)
+	}
+	return connections
+}
+
 // Steps are the connection counts of the ladder, none twice, none below 1.
 func (s Scenario) Steps(connections int) []int {
+	if s.MaxConnections > 0 {
+		connections = min(connections, s.MaxConnections)
+	}
 	var steps []int
 	for _, share := range s.Ladder {
 		step := max(1, int(share*float64(connections)))

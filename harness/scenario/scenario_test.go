@@ -46,7 +46,7 @@ func TestTableIsSound(t *testing.T) {
 
 func TestNamedListsWhatThereIs(t *testing.T) {
 	_, err := Named("busy")
-	if err == nil || !strings.Contains(err.Error(), "idle, push") {
+	if err == nil || !strings.Contains(err.Error(), "idle, push, broadcast") {
 		t.Errorf("error %v does not name the scenarios", err)
 	}
 }
@@ -62,22 +62,40 @@ func TestLoadgenArgs(t *testing.T) {
 	if got := push.LoadgenArgs(load); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+	oneGroup := load
+	oneGroup.OneGroup = true
+	if got, want := push.LoadgenArgs(oneGroup), append(want, "--groups=1"); !slices.Equal(got, want) {
+		t.Errorf("for a server without rules: got  %q\nwant %q", got, want)
+	}
 }
 
 func TestSteps(t *testing.T) {
 	tests := []struct {
 		ladder      []float64
+		most        int
 		connections int
 		want        []int
 	}{
-		{[]float64{0.5, 1}, 19000, []int{9500, 19000}},
-		{[]float64{0.5, 1}, 1, []int{1}},
-		{[]float64{0.25, 0.5, 1}, 3, []int{1, 3}},
-		{[]float64{1}, 5, []int{5}},
+		{[]float64{0.5, 1}, 0, 19000, []int{9500, 19000}},
+		{[]float64{0.5, 1}, 0, 1, []int{1}},
+		{[]float64{0.25, 0.5, 1}, 0, 3, []int{1, 3}},
+		{[]float64{1}, 0, 5, []int{5}},
+		{[]float64{0.5, 1}, 5000, 19000, []int{2500, 5000}},
+		{[]float64{1}, 5000, 80, []int{80}},
 	}
 	for _, test := range tests {
-		if got := (Scenario{Ladder: test.ladder}).Steps(test.connections); !slices.Equal(got, test.want) {
+		if got := (Scenario{Ladder: test.ladder, MaxConnections: test.most}).Steps(test.connections); !slices.Equal(got, test.want) {
 			t.Errorf("Steps(%d) of %v = %v, want %v", test.connections, test.ladder, got, test.want)
 		}
+	}
+}
+
+func TestWhatALoadComesTo(t *testing.T) {
+	push, broadcast := Scenario{Receivers: 1}, Scenario{RatePerSecond: 4}
+	if got := []int{push.ReceiversOf(9), broadcast.ReceiversOf(9)}; !slices.Equal(got, []int{1, 9}) {
+		t.Errorf("receivers %v", got)
+	}
+	if got := []float64{push.Rate(200), broadcast.Rate(200)}; !slices.Equal(got, []float64{200, 4}) {
+		t.Errorf("rates %v", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,19 @@ func loopCount(c config) int {
 		return c.Loops
 	}
 	return runtime.GOMAXPROCS(0)
+}
+
+// spareProcs is how many more threads may run Go code than there are loops. A loop waits in a blocking epoll_wait,
+// of which Go's scheduler knows nothing but that it is a system call, and keeps its place among the GOMAXPROCS until
+// the runtime's monitor takes it away, up to 10 ms later. Were all places taken so, the feed's goroutines would lie
+// for as long, with the record that is being measured.
+const spareProcs = 2
+
+// raiseProcs makes room for the goroutines besides the loops, unless the environment says how much there is to be.
+func raiseProcs(loops int) {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < loops+spareProcs {
+		runtime.GOMAXPROCS(loops + spareProcs)
+	}
 }
 
 // backlog is cut down by the kernel to what net.core.somaxconn allows.

@@ -8,8 +8,9 @@
 //	   ^
 //	feed --framed once--> inbox of each loop that has receivers
 //
-// There is one such loop for each processor. A client costs the process four bytes, in a table by descriptor, besides its socket and its place in epoll, which are the kernel's; buffers
-// exist while a message is incomplete, or while a client does not take what is written to it.
+// There is one such loop for each processor. A client costs the process four bytes, in a table by descriptor,
+// besides its socket and its place in epoll, which are the kernel's; buffers exist while a message is incomplete, or
+// while a client does not take what is written to it.
 //
 // What it does: it upgrades GET /ws and GET /echo with a fixed answer, returns messages on /echo, answers
 // /listen and /ping on /ws by comparing bytes with what the load generator sends, answers pings and Close
@@ -20,7 +21,7 @@
 // What it leaves out, all of which the servers have to do:
 //
 //   - rules: nothing is matched, every receiver gets every record. Under the push load the receivers
-//     must therefore be one group: loadgen push with --connections and --receivers both the number given here;
+//     must therefore be the only group that records go to: loadgen push with --groups=1, and --receivers as here;
 //   - JSON: an answer is pieced together from the request's own bytes, and its time is 0;
 //   - fragmented messages (Close 1003), text that is not UTF-8 (nobody looks), messages on /ws other than
 //     the two above (Close 1003), all of HTTP beyond the first head of a connection;

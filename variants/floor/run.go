@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -58,7 +59,8 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	log.Info("limits", "descriptors", descriptors, "max_connections", len(s.conns), "receivers", c.Receivers, "loops", len(s.loops))
+	raiseProcs(len(s.loops))
+	log.Info("limits", "descriptors", descriptors, "max_connections", len(s.conns), "receivers", c.Receivers, "loops", len(s.loops), "gomaxprocs", runtime.GOMAXPROCS(0))
 	closeAdmin, err := startAdmin(c.AdminListen, log)
 	if err != nil {
 		return errors.Join(err, s.close())

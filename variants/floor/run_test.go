@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,6 +125,25 @@ func checkMemory(t *testing.T, p *program) {
 	var memory map[string]float64
 	if err := json.Unmarshal([]byte(body), &memory); err != nil || memory["/memory/classes/total:bytes"] == 0 {
 		t.Errorf("/memory: %v: %.200s", err, body)
+	}
+}
+
+// TestRoomBesidesTheLoops has more threads than loops, for the feed, unless the environment says how many.
+func TestRoomBesidesTheLoops(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	for _, test := range []struct {
+		environment string
+		want        int
+	}{{"1", 1}, {"", 3 + spareProcs}} {
+		runtime.GOMAXPROCS(1)
+		t.Setenv("GOMAXPROCS", test.environment)
+		p := startProgram(t, "--kafka=127.0.0.1:1", "--loops=3")
+		if got := runtime.GOMAXPROCS(0); got != test.want {
+			t.Errorf("GOMAXPROCS=%q in the environment: %d, want %d", test.environment, got, test.want)
+		}
+		p.cancel()
+		p.wantExit(t, exitOK)
 	}
 }
 

@@ -45,6 +45,7 @@ const (
 var programs = map[string]func(ctx context.Context, fault string, args []string) int{
 	"server":    serve,
 	"goroutine": serve,
+	"floor":     serve,
 	"loadgen":   generate,
 }
 
