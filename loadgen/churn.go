@@ -16,6 +16,7 @@ import (
 type churnCommand struct {
 	targetFlags
 	groupFlags
+	fedFlags
 	paceFlags
 	feedFlags
 	outputFlags
@@ -32,12 +33,12 @@ func (c *churnCommand) validate() error {
 	case c.ChurnLife <= 0:
 		own = errors.New("--churn-life must be above zero")
 	}
-	return errors.Join(own, c.targetFlags.validate(), c.groupFlags.validate(), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+	return errors.Join(own, c.targetFlags.validate(), c.groupFlags.validate(), c.fedFlags.validate(c.Connections, c.Receivers), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
 }
 
 func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "churn", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, firstGroup: c.FirstGroup,
+		name: "churn", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, groups: c.Groups, firstGroup: c.FirstGroup,
 		passersBy: max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes)),
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
@@ -99,13 +100,13 @@ func (l *churnLoad) turn(n int) {
 		l.leave(passer)
 		l.account.Asked++
 		l.latest[passer] = n
-		l.fleet.dial(l.feed.share.members + passer)
+		l.fleet.dial(l.feed.share.members() + passer)
 	})
 }
 
 // leave ends a passer-by's connection. One that is not up by now has failed.
 func (l *churnLoad) leave(passer int) {
-	conn := l.feed.share.members + passer
+	conn := l.feed.share.members() + passer
 	switch {
 	case l.isUp[passer]:
 		l.account.Dropped++
@@ -128,7 +129,7 @@ func (l *churnLoad) sendAllAway() error {
 }
 
 func (l *churnLoad) arrived(conn int, nowNs int64) {
-	passer := conn - l.feed.share.members
+	passer := conn - l.feed.share.members()
 	if passer < 0 {
 		return
 	}
@@ -138,7 +139,7 @@ func (l *churnLoad) arrived(conn int, nowNs int64) {
 }
 
 func (l *churnLoad) gone(conn int, reason error) {
-	passer := conn - l.feed.share.members
+	passer := conn - l.feed.share.members()
 	switch {
 	case passer < 0:
 		return

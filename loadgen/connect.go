@@ -107,7 +107,7 @@ func (l *connectLoad) dial(n int) {
 
 // awaitAll waits for the last connection, which has its own time limit, and counts what is up.
 func (l *connectLoad) awaitAll(ctx context.Context, s *session, at start) error {
-	all := int64(s.fleet.share.members)
+	all := int64(s.fleet.share.members())
 	if err := l.stream.settle(ctx, 2*l.timeout, func() bool { return l.settled.Load() >= all }); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (l *connectLoad) awaitAll(ctx context.Context, s *session, at start) error 
 
 func (l *connectLoad) counts(s *session) counts {
 	c := s.fleet.counts(s.outcome.Scenario)
-	c.Sent, c.ToSend, c.Received = l.stream.sent.Load(), int64(s.fleet.share.members), l.settled.Load()
+	c.Sent, c.ToSend, c.Received = l.stream.sent.Load(), int64(s.fleet.share.members()), l.settled.Load()
 	c.LatestP99 = l.stream.latest().P99Ns
 	return c
 }

@@ -26,7 +26,7 @@ func startControlled(t *testing.T, f *fakeServer, args ...string) *controlled {
 	c := &controlled{stdin: master, events: bufio.NewScanner(events), code: make(chan int, 1)}
 	p := &program{stdin: stdin, stdout: stdout, stderr: io.Discard, openProducer: f.open, executable: os.Args[0]}
 	go func() {
-		code := p.run(t.Context(), append(args, "--url", f.url(), "--control", "--quiet"))
+		code := p.run(t.Context(), append(withURL(args, f), "--control", "--quiet"))
 		_ = stdout.Close()
 		c.code <- code
 	}()
@@ -177,8 +177,11 @@ func TestUsageErrors(t *testing.T) {
 		{"idle --connections=0", "--connections must be at least 1"},
 		{"idle --receivers=0", "--receivers must be at least 1"},
 		{"idle --first-group=-1", "--first-group must not be negative"},
+		{"push --connections=10 --receivers=4 --groups=4", "--groups must be between 0 and 3"},
+		{"slow --connections=10 --groups=-1", "--groups must be between 0 and 1"},
 		{"idle --hold=-1s", "--hold must not be negative"},
 		{"idle --url=wss://localhost/ws", "TLS is not spoken here"},
+		{"idle --url=ws://127.0.0.1:1/ws,http://127.0.0.1:1/ws", "--url http://127.0.0.1:1/ws: want ws://"},
 		{"idle --url=ws://127.0.0.1:99999/ws", "port"},
 		{"idle --sources=nonsense", "--sources"},
 		{"idle --sources=10.0.0.0/8", "more than 65536 addresses"},

@@ -13,8 +13,8 @@ import (
 // crew is the copies of this program that share a run. Each goes through the same steps; at each step the leader
 // waits for all and answers all:
 //
-//	each:    held ------------> produced --------------> outcome
-//	leader:        start, to all          refused, to all        merge
+//	each:    [first] -----> held ------------> produced --------------> outcome
+//	leader:         go on         start, to all          refused, to all        merge
 type crew struct {
 	workers []*worker
 	told    chan told // steps, not counts
@@ -122,6 +122,8 @@ func (c *crew) lead(ctx context.Context) (*outcome, error) {
 		}
 		var answer order
 		switch event := messages[0].Event; event {
+		case eventFirst:
+			// to have come is all there is to it
 		case eventHeld:
 			answer, err = c.open(ctx, messages)
 		case eventProduced:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -10,24 +11,49 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// TestSharesMakeUpTheRun: each connection and each group of a run is in exactly one process, with its own members,
+// and those that get records are the first of each.
 func TestSharesMakeUpTheRun(t *testing.T) {
 	for _, total := range []int{1, 2, 7, 100, 101} {
 		for _, receivers := range []int{1, 3, 10} {
-			for _, processes := range []int{1, 2, 3} {
-				sum, groups, next := 0, 0, 0
-				for i := range processes {
-					s := part{i, processes}.share(total, receivers, false)
-					if s.members > 0 && (s.first != next || s.firstGroup != groups) {
-						t.Errorf("%d connections in groups of %d, process %d of %d: begins at %d and group %d, want %d and %d",
-							total, receivers, i, processes, s.first, s.firstGroup, next, groups)
-					}
-					sum, groups, next = sum+s.members, groups+s.groups(), next+s.members
-				}
-				if sum != total || groups != (total+receivers-1)/receivers {
-					t.Errorf("%d processes hold %d of %d connections in %d groups of %d", processes, sum, total, groups, receivers)
+			for fed := range (total+receivers-1)/receivers + 1 {
+				for _, processes := range []int{1, 2, 3} {
+					checkShares(t, total, receivers, fed, processes)
 				}
 			}
 		}
+	}
+}
+
+func checkShares(t *testing.T, total, receivers, fed, processes int) {
+	t.Helper()
+	seen, senders := make([]int, total), 0
+	for i := range processes {
+		s := part{i, processes}.share(total, receivers, fed)
+		for conn := range s.members() {
+			number := s.number(conn)
+			seen[number]++
+			isFed := fed == 0 || number < fed*receivers
+			if s.groupOfRun(s.group(conn)) != number/receivers || isFed != (conn < s.fed.members) || s.place(conn) != number%receivers {
+				t.Fatalf("%d connections in groups of %d, %d fed, process %d of %d: connection %d is %d of the run, in group %d",
+					total, receivers, fed, i, processes, conn, number, s.groupOfRun(s.group(conn)))
+			}
+		}
+		if s.feeders.events(1000) > 0 {
+			senders++
+		}
+		if (s.feeders.events(1000) > 0) != (s.fed.members > 0) {
+			t.Errorf("%d connections in groups of %d, %d fed: process %d of %d feeds %d members and sends %d of 1000",
+				total, receivers, fed, i, processes, s.fed.members, s.feeders.events(1000))
+		}
+	}
+	for number, times := range seen {
+		if times != 1 {
+			t.Errorf("%d connections in groups of %d, %d fed, %d processes: connection %d is in %d of them", total, receivers, fed, processes, number, times)
+		}
+	}
+	if senders == 0 {
+		t.Errorf("%d connections in groups of %d, %d fed, %d processes: nobody sends", total, receivers, fed, processes)
 	}
 }
 
@@ -55,21 +81,24 @@ func TestShareIsAsLongAsItsEvents(t *testing.T) {
 
 func TestOneGroupIsCutAnywhere(t *testing.T) {
 	for i, want := range []int{4, 3, 3} {
-		s := part{i, 3}.share(10, 1, true)
-		if s.members != want || s.firstGroup != 0 || s.groups() != 1 || s.group(s.members-1) != 0 {
+		s := part{i, 3}.shareOfOne(10)
+		if s.members() != want || s.groupsIn(s.members()) != 1 || s.group(want-1) != 0 || s.groupOfRun(0) != 0 {
 			t.Errorf("process %d: %+v", i, s)
 		}
 	}
 }
 
 func TestPassersByListenToTheGroupsOfMembers(t *testing.T) {
-	s := share{members: 10, receivers: 5, passersBy: 3}
-	var groups []int
-	for conn := range s.connections() {
-		groups = append(groups, s.group(conn))
-	}
-	if got, want := fmt.Sprint(groups), "[0 0 0 0 0 1 1 1 1 1 0 1 0]"; got != want {
-		t.Errorf("groups %s, want %s", got, want)
+	for fed, want := range map[int]string{0: "[0 0 0 0 0 1 1 1 1 1 0 1 0]", 1: "[0 0 0 0 0 1 1 1 1 1 0 0 0]"} {
+		s := part{0, 1}.share(10, 5, fed)
+		s.passersBy = 3
+		var groups []int
+		for conn := range s.connections() {
+			groups = append(groups, s.group(conn))
+		}
+		if got := fmt.Sprint(groups); got != want {
+			t.Errorf("%d groups fed: groups %s, want %s", fed, got, want)
+		}
 	}
 }
 
@@ -106,6 +135,9 @@ func TestCrew(t *testing.T) {
 		{append([]string{"push", "--connections=31", "--receivers=1"}, pace...), 100, 80},
 		{append([]string{"push", "--connections=30", "--receivers=10"}, pace...), 1000, 800},
 		{append([]string{"broadcast", "--connections=31"}, pace...), 3100, 2480},
+		{append([]string{"push", "--connections=31", "--receivers=5", "--groups=1"}, pace...), 500, 400},
+		{append([]string{"push", "--connections=31", "--receivers=5", "--groups=2"}, pace...), 500, 400},
+		{append([]string{"push", "--connections=31", "--receivers=5", "--groups=6"}, pace...), 500, 400},
 		{append([]string{"churn", "--connections=30", "--churn-rate=30", "--churn-life=200ms"}, pace...), 100, 80},
 	} {
 		done := runLoadgen(t, f, row.args...)
@@ -149,6 +181,97 @@ func TestCrewWithoutKafka(t *testing.T) {
 		if r.Requests != nil && (r.Requests.Answered != 60 || r.Latency[response].Count != 60) {
 			t.Errorf("%s: %+v", args, *r.Requests)
 		}
+	}
+}
+
+// servers are fake ones that get the same records at the same places.
+type servers []*fakeServer
+
+func startServers(t *testing.T, n int) (all servers, urls string) {
+	t.Helper()
+	var list []string
+	for range n {
+		f := newFakeServer(t)
+		all, list = append(all, f), append(list, f.url())
+	}
+	all[0].misbehave(mistakes{producer: all})
+	return all, strings.Join(list, ",")
+}
+
+// Produce implements producer.
+func (s servers) Produce(value []byte, acknowledged func(int32, int64, error)) {
+	partition, offset := s[0].place()
+	for _, f := range s {
+		f.push(value, partition, offset)
+	}
+	acknowledged(partition, offset, nil)
+}
+
+// Close implements producer.
+func (s servers) Close() {}
+
+// TestSeveralServers: the members of a group are on different servers, and are accounted for as if on one.
+func TestSeveralServers(t *testing.T) {
+	for _, row := range []struct {
+		args       []string
+		deliveries int
+	}{
+		{[]string{"push", "--connections=31", "--receivers=1"}, 120},
+		{[]string{"push", "--connections=30", "--receivers=5"}, 600},
+		{[]string{"push", "--connections=30", "--receivers=5", "--groups=2"}, 600},
+		{[]string{"broadcast", "--connections=31"}, 120 * 31},
+		{[]string{"churn", "--connections=30", "--receivers=5", "--churn-rate=50", "--churn-life=100ms"}, 600},
+	} {
+		all, urls := startServers(t, 3)
+		done := runLoadgen(t, all[0], append(row.args, "--url="+urls, "--rate=500", "--warmup=40ms", "--duration=200ms")...)
+		r := done.result
+		if len(r.WrongBecause) > 0 || done.stderr != "" || r.Records == nil || r.Records.Deliveries != row.deliveries {
+			t.Errorf("%s: exit code %d, %+v, stderr %q", row.args, done.code, r, done.stderr)
+		}
+		if r.URL != urls {
+			t.Errorf("%s: the result says %q", row.args, r.URL)
+		}
+		for i, f := range all {
+			if came := len(f.arrivals); row.args[0] != "churn" && came != (r.Connections.Held+2-i)/3 {
+				t.Errorf("%s: %d of %d connections came to server %d", row.args, came, r.Connections.Held, i)
+			}
+		}
+	}
+}
+
+// TestSeveralServersAndProcesses: with the flag repeated; every connection has its rule, evenly on all servers.
+func TestSeveralServersAndProcesses(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	all, urls := startServers(t, 3)
+	var flags []string
+	for url := range strings.SplitSeq(urls, ",") {
+		flags = append(flags, "--url="+url)
+	}
+	c := startControlled(t, all[0], append([]string{"idle", "--connections=32", "--processes=2"}, flags...)...)
+	if held := c.next(t); string(held["connections"]) != "32" {
+		t.Fatalf("held %s", held)
+	}
+	for i, f := range all {
+		if want := (32 + 2 - i) / 3; f.sessionsUp() != want {
+			t.Errorf("server %d has %d sessions, want %d", i, f.sessionsUp(), want)
+		}
+	}
+	if _, err := io.WriteString(c.stdin, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.next(t)
+	if code := c.ended(t); code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestServerThatIsMissing: it is named, and the others are held.
+func TestServerThatIsMissing(t *testing.T) {
+	all, urls := startServers(t, 2)
+	done := runLoadgen(t, all[0], "idle", "--connections=6", "--hold=0s", "--url="+urls+",ws://127.0.0.1:1/ws")
+	if done.code != exitInvalid || done.result.Connections.Held != 4 ||
+		done.result.Connections.Errors["127.0.0.1:1: connect: connection refused"] != 2 {
+		t.Errorf("exit code %d, %+v", done.code, done.result.Connections)
 	}
 }
 

@@ -42,6 +42,7 @@ type fakeServer struct {
 	wrongs   mistakes
 	upgrades int
 	sockets  []*websocket.Conn
+	arrivals []*fakeSession         // in the order of their upgrades
 	sessions map[int][]*fakeSession // by group
 	seq      int
 	offsets  [4]int64
@@ -55,6 +56,7 @@ type mistakes struct {
 	raw      func(c net.Conn, push []byte) bool  // writes the push itself
 	refuse   func(n int) bool                    // whether the n-th upgrade is refused
 	upgrade  func()                              // called before an upgrade is answered
+	floor    int                                 // every record goes to the first so many that upgraded, whatever their rules
 	producer producer                            // is given to the program instead of the fake server itself
 }
 
@@ -133,10 +135,11 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.NetConn().(*net.TCPConn).SetWriteBuffer(16 << 10) // the kernel is not to read in a client's place
+	session := &fakeSession{c: c, queue: make(chan []byte, fakeQueue), ended: make(chan struct{})}
 	f.mu.Lock()
 	f.sockets = append(f.sockets, c)
+	f.arrivals = append(f.arrivals, session)
 	f.mu.Unlock()
-	session := &fakeSession{c: c, queue: make(chan []byte, fakeQueue), ended: make(chan struct{})}
 	defer close(session.ended)
 	defer f.forget(session)
 	f.handlers.Go(session.writeAll)
@@ -239,13 +242,18 @@ func (f *fakeServer) open(context.Context, feedFlags) (producer, error) {
 
 // Produce implements producer: the record goes to its group at once.
 func (f *fakeServer) Produce(value []byte, acknowledged func(int32, int64, error)) {
-	f.mu.Lock()
-	partition := int32(f.seq % len(f.offsets))
-	offset := f.offsets[partition]
-	f.offsets[partition]++
-	f.mu.Unlock()
+	partition, offset := f.place()
 	f.push(value, partition, offset)
 	acknowledged(partition, offset, nil)
+}
+
+// place gives the next record's place in Kafka.
+func (f *fakeServer) place() (partition int32, offset int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	partition = int32(f.seq % len(f.offsets))
+	f.offsets[partition]++
+	return partition, f.offsets[partition] - 1
 }
 
 // push delivers a record that lies at a place in Kafka.
@@ -260,6 +268,9 @@ func (f *fakeServer) push(value []byte, partition int32, offset int64) {
 	seq := f.seq
 	f.seq++
 	sessions := f.sessions[record.ServerID]
+	if floor := f.wrongs.floor; floor > 0 {
+		sessions = slices.Clone(f.arrivals[:min(floor, len(f.arrivals))])
+	}
 	f.mu.Unlock()
 	push := fmt.Appendf(nil, `{"path":"/chat","params":{"cursor":{"partition":%d,"offset":%d},"record":%s}}`, partition, offset, value)
 	for _, session := range sessions {
@@ -302,6 +313,14 @@ type finished struct {
 	result         result
 }
 
+// withURL adds the server's, if the arguments name none.
+func withURL(args []string, f *fakeServer) []string {
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--url=") }) {
+		return args
+	}
+	return append(args, "--url="+f.url())
+}
+
 // runLoadgen runs a command line against the fake server and reads the JSON result, if there is one.
 func runLoadgen(t *testing.T, f *fakeServer, args ...string) finished {
 	t.Helper()
@@ -309,10 +328,7 @@ func runLoadgen(t *testing.T, f *fakeServer, args ...string) finished {
 	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, openProducer: f.open, executable: os.Args[0]}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--url=") }) {
-		args = append(args, "--url="+f.url())
-	}
-	args = append(args, "--json", "--quiet")
+	args = append(withURL(args, f), "--json", "--quiet")
 	done := finished{code: p.run(ctx, args), stdout: stdout.String(), stderr: stderr.String()}
 	if done.stdout != "" {
 		decoder := json.NewDecoder(strings.NewReader(done.stdout))

@@ -36,7 +36,7 @@ type feed struct {
 	excluded func(conn int) bool // gets records that are not part of the account; nil: none
 	stream   *stream
 	script   protocol.Script
-	groups   []uint32 // this process's records go round these
+	groups   []uint32 // this process's records go round these; none if it sends none
 	members  []int    // by group
 	faults   *faults
 
@@ -76,7 +76,7 @@ func openFeed(ctx context.Context, p *program, flags paceFlags, to feedFlags, se
 		share:    held,
 		out:      out,
 		script:   protocol.Script{Seed: seed, TextBytes: to.TextBytes},
-		stream:   flags.stream(held.part),
+		stream:   flags.stream(held.feeders),
 		order:    sample.NewOrder(held.connections()),
 		refusals: map[string]int{},
 	}, nil
@@ -116,7 +116,7 @@ func (f *feed) prepare(s *session, at start) error {
 	f.faults = s.faults
 	f.script.StartNs, f.script.StartUnixMs = at.Ns, at.UnixMs
 	f.members = f.membersByGroup(s.fleet.phases)
-	f.groups = shuffled(len(f.members), f.seed)
+	f.groups = shuffled(f.share.groupsIn(f.share.fed.members), f.seed)
 	f.placed, f.seen = make([]cursor, f.stream.total), make([]cursor, f.stream.total)
 	if f.spans != nil {
 		f.spans = sample.NewSpans(f.stream.total)
@@ -124,14 +124,16 @@ func (f *feed) prepare(s *session, at start) error {
 	if err := f.stream.begin(at, s.files); err != nil {
 		return err
 	}
-	f.next = f.write(nil, f.share.part.index)
+	if f.sends() > 0 {
+		f.next = f.write(nil, f.stream.part.index)
+	}
 	f.ledger = sample.NewLedger(f.stream.total, f.share.receivers, f.receivers) // last: it tells receive that all is ready
 	return nil
 }
 
 func (f *feed) membersByGroup(phases []phase) []int {
-	members := make([]int, f.share.groups())
-	for i := range f.share.members {
+	members := make([]int, f.share.groupsIn(f.share.members()))
+	for i := range f.share.members() {
 		if phases[i] == ready && !f.isExcluded(i) {
 			members[f.share.group(i)]++
 		}
@@ -140,7 +142,7 @@ func (f *feed) membersByGroup(phases []phase) []int {
 }
 
 func (f *feed) isExcluded(conn int) bool {
-	return conn >= f.share.members || f.excluded != nil && f.excluded(conn)
+	return conn >= f.share.members() || f.excluded != nil && f.excluded(conn)
 }
 
 // shuffled gives 0 to n-1 in an order that follows from the seed.
@@ -153,15 +155,18 @@ func shuffled(n int, seed uint64) []uint32 {
 	return order
 }
 
+// sends gives how many records this process sends.
+func (f *feed) sends() int { return f.stream.part.events(f.stream.total) }
+
 // concerns tells whether this process's connections get record n.
-func (f *feed) concerns(n int) bool { return f.oneGroup || f.share.part.owns(n) }
+func (f *feed) concerns(n int) bool { return f.oneGroup || f.stream.part.owns(n) }
 
 // group gives a record's group within this process.
 func (f *feed) group(n int) int {
 	if f.oneGroup {
 		return 0
 	}
-	return int(f.groups[n/f.share.part.of%len(f.groups)])
+	return int(f.groups[n/f.stream.part.of%len(f.groups)])
 }
 
 // receivers gives how many connections of this process must get record n.
@@ -173,7 +178,7 @@ func (f *feed) receivers(n int) int {
 }
 
 func (f *feed) write(b []byte, n int) []byte {
-	return f.script.AppendRecord(b, n, f.share.firstGroup+f.group(n), f.stream.dueNs(n))
+	return f.script.AppendRecord(b, n, f.share.groupOfRun(f.group(n)), f.stream.dueNs(n))
 }
 
 // produce hands over this process's records when they are due, on a thread of its own.
@@ -181,7 +186,7 @@ func (f *feed) produce(ctx context.Context) error { return f.stream.run(ctx, f.h
 
 func (f *feed) hand(n int) {
 	f.out.Produce(f.next, func(partition int32, offset int64, err error) { f.acknowledge(n, cursor{partition, offset + 1}, err) })
-	if after := n + f.share.part.of; after < f.stream.total {
+	if after := n + f.stream.part.of; after < f.stream.total {
 		f.next = f.write(make([]byte, 0, len(f.next)+64), after) // the producer keeps the last one
 	}
 }
@@ -219,7 +224,7 @@ func (f *feed) unplaced() (refused []int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for n := range f.placed {
-		if f.share.part.owns(n) && f.placed[n] == (cursor{}) {
+		if f.stream.part.owns(n) && f.placed[n] == (cursor{}) {
 			refused = append(refused, n)
 		}
 	}
@@ -268,7 +273,7 @@ func (f *feed) receive(conn int, text []byte, nowNs int64) {
 func (f *feed) number(record []byte) (n int, ok bool) {
 	n, ok = protocol.NumberOf(record)
 	ok = ok && n < f.stream.total && f.concerns(n)
-	if ok && f.share.part.owns(n) {
+	if ok && f.stream.part.owns(n) {
 		_, ok = f.stream.wasSent(n)
 	}
 	if !ok {
@@ -310,7 +315,7 @@ func (f *feed) conclude(out *outcome) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out.Records = &records{
-		Asked:              f.share.part.events(f.stream.total),
+		Asked:              f.sends(),
 		Produced:           int(f.stream.sent.Load()),
 		Acknowledged:       f.acknowledged,
 		DeliveriesExpected: int(f.expected()),
@@ -349,7 +354,7 @@ func (f *feed) comparePlaces() {
 
 func (f *feed) counts(s *session) counts {
 	c := s.fleet.counts(s.outcome.Scenario)
-	c.Sent, c.ToSend, c.Received = f.stream.sent.Load(), int64(f.share.part.events(f.stream.total)), f.delivered.Load()
+	c.Sent, c.ToSend, c.Received = f.stream.sent.Load(), int64(f.sends()), f.delivered.Load()
 	c.LatestP99 = f.stream.latest().P99Ns
 	c.Seconds = int64((f.flags.Warmup + f.flags.Duration).Seconds())
 	return c

@@ -25,7 +25,7 @@ Examples:
 
 // targetFlags say what to connect to, and how. All static.
 type targetFlags struct {
-	URL                string        `default:"ws://127.0.0.1:8080/ws" help:"Server to load (ws only)."`
+	URL                []string      `name:"url" default:"ws://127.0.0.1:8080/ws" placeholder:"ws://HOST:PORT/PATH" help:"Server to load, ws only (${default}). Several, comma-separated or repeated, share the connections evenly: connection i goes to server i modulo their number."`
 	Connections        int           `default:"1000" help:"Connections to hold, in all processes together."`
 	Sources            string        `default:"auto" help:"Addresses to connect from: a comma-separated list, a CIDR such as 127.0.1.0/28, or auto: as many of 127.0.0.2, 127.0.0.3 ... as a loopback target needs, else the kernel's choice."`
 	ConnectConcurrency int           `default:"128" help:"Connections under way at any time while connecting (each process)."`
@@ -39,6 +39,11 @@ type targetFlags struct {
 type groupFlags struct {
 	Receivers  int `default:"${receivers}" help:"Connections that share one rule, and so get the same records."`
 	FirstGroup int `default:"0" help:"Number of the first group: runs against one server at the same time keep apart with ranges of their own."`
+}
+
+// fedFlags say which groups records go to.
+type fedFlags struct {
+	Groups int `default:"0" help:"Groups that get records, the first so many; their connections are up before any other begins. 0: all groups."`
 }
 
 // echoFlags say what the server speaks.
@@ -98,6 +103,13 @@ func (f groupFlags) validate() error {
 	return nil
 }
 
+func (f fedFlags) validate(connections, receivers int) error {
+	if groups := (connections + receivers - 1) / max(receivers, 1); f.Groups < 0 || receivers > 0 && f.Groups > groups {
+		return fmt.Errorf("--groups must be between 0 and %d, the number of groups of --receivers", groups)
+	}
+	return nil
+}
+
 const (
 	maxRate      = 1_000_000
 	maxEvents    = 100_000_000 // some 5 GB of accounts
@@ -135,6 +147,14 @@ func (f outputFlags) validate() error {
 		return errors.New("--control prints JSON already: leave out --json")
 	}
 	return nil
+}
+
+// of gives each process a file of its own.
+func (f fileFlags) of(p part) fileFlags {
+	if f.Raw != "" && !p.isWhole() {
+		f.Raw = fmt.Sprintf("%s.%d", f.Raw, p.index)
+	}
+	return f
 }
 
 // prepare makes the directory before the run rather than fail after it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,7 @@ type fleet struct {
 	// static
 	loop        *client.Loop
 	flags       targetFlags
+	servers     []client.Server
 	share       share
 	echoes      bool
 	heard       listener
@@ -65,11 +67,10 @@ type fleet struct {
 	lost atomic.Int64 // failed or dropped
 }
 
-// round is one pass over connections 0 to end-1.
+// round is one pass over connections next to end-1.
 type round struct {
 	begin     func(i int) // must lead to one call of finish, then or later
-	end       int
-	next      int
+	next, end int
 	working   int
 	advancing bool
 	done      chan struct{}
@@ -87,6 +88,7 @@ func newFleet(ctx context.Context, flags targetFlags, held share, echoes bool, h
 	config.ReceiveBytes = heard.receiveBytes
 	f := &fleet{
 		flags:       flags,
+		servers:     config.Servers,
 		share:       held,
 		echoes:      echoes,
 		heard:       heard,
@@ -94,7 +96,7 @@ func newFleet(ctx context.Context, flags targetFlags, held share, echoes bool, h
 		loopFailure: make(chan error, 1),
 		phases:      make([]phase, held.connections()),
 		pingID:      firstPingID,
-		tally:       connections{Asked: held.members, Errors: map[string]int{}},
+		tally:       connections{Asked: held.members(), Errors: map[string]int{}},
 	}
 	if f.loop, err = client.New(config, f); err != nil {
 		return nil, err
@@ -114,10 +116,17 @@ func (f *fleet) close() error {
 	return nil
 }
 
-// connect brings all members up: upgrade, rule, one ping answered. Those that fail are counted.
-func (f *fleet) connect(ctx context.Context) error {
-	startNs := pace.Now()
-	if err := f.runRound(ctx, f.share.members, f.dial); err != nil {
+// connect brings all members up: upgrade, rule, one ping answered. Those that fail are counted. Those that get records
+// come first; then is called before any other begins.
+func (f *fleet) connect(ctx context.Context, then func() error) error {
+	startNs, fed := pace.Now(), f.share.fed.members
+	if err := f.runRound(ctx, 0, fed, f.dial); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if err := then(); err != nil {
+		return err
+	}
+	if err := f.runRound(ctx, fed, f.share.members(), f.dial); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	return f.ask(ctx, func() error { return f.countHeld(startNs) })
@@ -128,7 +137,7 @@ func (f *fleet) countHeld(startNs int64) error {
 	f.tally.ConnectSeconds = time.Duration(pace.Now() - startNs).Seconds()
 	f.tally.Held = int(f.up.Load())
 	if f.tally.Held == 0 {
-		return fmt.Errorf("none of %d connections to %s came up: %s", f.share.members, f.flags.URL, commonest(f.tally.Errors))
+		return fmt.Errorf("none of %d connections to %s came up: %s", f.share.members(), strings.Join(f.flags.URL, ","), commonest(f.tally.Errors))
 	}
 	return nil
 }
@@ -139,7 +148,7 @@ func (f *fleet) check(ctx context.Context) error {
 	if err := f.ask(ctx, func() error { f.pingID++; return nil }); err != nil {
 		return err
 	}
-	if err := f.runRound(ctx, f.share.connections(), f.beginCheck); err != nil {
+	if err := f.runRound(ctx, 0, f.share.connections(), f.beginCheck); err != nil {
 		return fmt.Errorf("check connections: %w", err)
 	}
 	return nil
@@ -161,8 +170,8 @@ func (f *fleet) ask(ctx context.Context, question func() error) error {
 	}
 }
 
-func (f *fleet) runRound(ctx context.Context, end int, begin func(i int)) error {
-	r := &round{begin: begin, end: end, done: make(chan struct{})}
+func (f *fleet) runRound(ctx context.Context, first, end int, begin func(i int)) error {
+	r := &round{begin: begin, next: first, end: end, done: make(chan struct{})}
 	f.loop.Do(func() {
 		f.round = r
 		f.advance()
@@ -264,16 +273,24 @@ func (f *fleet) blame(i int, was phase, reason error) {
 	if wasUp {
 		f.up.Add(-1)
 	}
-	if i >= f.share.members || f.heard.excused != nil && f.heard.excused(i) {
+	if i >= f.share.members() || f.heard.excused != nil && f.heard.excused(i) {
 		return
 	}
-	countText(f.tally.Errors, reason.Error())
+	countText(f.tally.Errors, f.at(i)+reason.Error())
 	f.lost.Add(1)
 	if wasUp {
 		f.tally.Dropped++
 	} else {
 		f.tally.Failed++
 	}
+}
+
+// at names a connection's server, if there are several.
+func (f *fleet) at(i int) string {
+	if len(f.servers) == 1 {
+		return ""
+	}
+	return f.servers[f.share.number(i)%len(f.servers)].Host + ": "
 }
 
 // counts tells how many connections are up.

@@ -16,6 +16,8 @@ var errDismissed = errors.New("dismissed")
 
 // gate is where a run waits for whoever drives it.
 type gate interface {
+	// first is passed when the connections are up that must be before any other begins.
+	first(ctx context.Context) error
 	// held is passed when all connections are up; it gives the moment to begin.
 	held(ctx context.Context, tally connections) (start, error)
 	// produced is passed when all events were sent; it gives those that any process could not get acknowledged.
@@ -41,6 +43,8 @@ func newGate(sc scenario, p *program, dismiss context.CancelCauseFunc) gate {
 
 // freeGate is that of a run nobody drives.
 type freeGate struct{}
+
+func (freeGate) first(context.Context) error { return nil }
 
 func (freeGate) held(context.Context, connections) (start, error) { return startIn(lead), nil }
 
@@ -135,6 +139,7 @@ func (g *controlGate) ended(ctx context.Context, err error) error { return g.mas
 
 // Events that a process of a crew tells.
 const (
+	eventFirst    = "first"
 	eventHeld     = "held"
 	eventProduced = "produced"
 	eventCounts   = "counts"
@@ -157,6 +162,11 @@ type order struct {
 
 // partGate meets the other processes of a crew.
 type partGate struct{ *master }
+
+func (g *partGate) first(ctx context.Context) error {
+	_, err := g.meet(ctx, message{Event: eventFirst})
+	return err
+}
 
 func (g *partGate) held(ctx context.Context, tally connections) (start, error) {
 	answer, err := g.meet(ctx, message{Event: eventHeld, Held: &tally})

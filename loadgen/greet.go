@@ -30,7 +30,7 @@ func (f *fleet) Opened(i int, dialledNs, nowNs int64) {
 		return
 	}
 	f.phases[i] = listening
-	f.scratch = protocol.AppendListen(f.scratch[:0], listenID, f.share.firstGroup+f.share.group(i))
+	f.scratch = protocol.AppendListen(f.scratch[:0], listenID, f.share.groupOfRun(f.share.group(i)))
 	f.send(i)
 }
 

@@ -32,8 +32,14 @@ func (p part) isWhole() bool { return p.of == 1 }
 // owns tells whether this process sends event n of a stream.
 func (p part) owns(n int) bool { return n%p.of == p.index }
 
-// events gives how many of a stream's events this process sends.
-func (p part) events(total int) int { return (total - p.index + p.of - 1) / p.of }
+// events gives how many of a stream's events this process sends; none if its place is behind the last of those
+// that send.
+func (p part) events(total int) int {
+	if p.index >= p.of {
+		return 0
+	}
+	return (total - p.index + p.of - 1) / p.of
+}
 
 // cut gives this part's piece of 0 to n-1; it is as long as events(n).
 func (p part) cut(n int) (from, to int) {
@@ -41,40 +47,84 @@ func (p part) cut(n int) (from, to int) {
 	return from, from + p.events(n)
 }
 
-// share is what one process holds of a run's connections. The members come first; passers-by, if a scenario has
-// such, follow: they listen to the groups of the members, and nothing is expected of them.
-type share struct {
-	part       part
-	members    int
+// block is members that stand one after the other in the run, in whole groups.
+type block struct {
 	first      int // number of the first member among all processes'
+	members    int
 	firstGroup int
-	receivers  int // members of a group
-	passersBy  int
 }
 
-// share cuts the run's connections between groups; or, if all are in one group, anywhere.
-func (p part) share(total, receivers int, oneGroup bool) share {
-	if oneGroup {
-		from, to := p.cut(total)
-		return share{part: p, members: to - from, first: from, receivers: to - from}
-	}
-	from, to := p.cut((total + receivers - 1) / receivers)
-	first, end := min(from*receivers, total), min(to*receivers, total)
-	return share{part: p, members: end - first, first: first, firstGroup: from, receivers: receivers}
+// share is what one process holds of a run's connections. Members whose groups get records come first, then other
+// members. Passers-by, if a scenario has such, follow: they listen to groups of the members, and nothing is expected
+// of them.
+type share struct {
+	part      part
+	feeders   part // its place among those that send records: the later processes may have no groups that get any
+	fed, rest block
+	receivers int // members of a group
+	passersBy int
 }
+
+// share cuts the run's connections between groups, those of the first groups and the others each for itself, so that
+// every process has its share of both. With fed 0 all groups get records.
+func (p part) share(total, receivers, fed int) share {
+	groups := (total + receivers - 1) / receivers
+	if fed == 0 {
+		fed = groups
+	}
+	cut := func(from, to int) block {
+		first, end := p.cut(to - from)
+		first, end = from+first, from+end
+		return block{first: min(first*receivers, total), members: min(end*receivers, total) - min(first*receivers, total), firstGroup: first}
+	}
+	return share{part: p, feeders: part{p.index, min(p.of, fed)}, fed: cut(0, fed), rest: cut(fed, groups), receivers: receivers}
+}
+
+// shareOfOne cuts a group of all anywhere.
+func (p part) shareOfOne(total int) share {
+	from, to := p.cut(total)
+	return share{part: p, feeders: p, fed: block{first: from, members: to - from}, receivers: to - from}
+}
+
+func (s share) members() int { return s.fed.members + s.rest.members }
 
 // connections counts members and passers-by.
-func (s share) connections() int { return s.members + s.passersBy }
+func (s share) connections() int { return s.members() + s.passersBy }
 
-// groups gives the number of groups that this process holds.
-func (s share) groups() int { return (s.members + s.receivers - 1) / s.receivers }
+// groupsIn gives how many groups so many members are, the last of which may be smaller.
+func (s share) groupsIn(members int) int { return (members + s.receivers - 1) / s.receivers }
 
-// group gives a connection's group within this process.
+// group gives a connection's group within this process. Passers-by go round the groups that get records, if there
+// are such here.
 func (s share) group(conn int) int {
-	if conn >= s.members {
-		return (conn - s.members) % s.groups()
+	if conn < s.members() {
+		return conn / s.receivers
 	}
-	return conn / s.receivers
+	groups := s.groupsIn(s.fed.members)
+	if groups == 0 {
+		groups = s.groupsIn(s.rest.members)
+	}
+	return (conn - s.members()) % groups
+}
+
+// groupOfRun gives the number among all processes' groups of one that is counted within this process.
+func (s share) groupOfRun(group int) int {
+	if fed := s.groupsIn(s.fed.members); group >= fed {
+		return s.rest.firstGroup + group - fed
+	}
+	return s.fed.firstGroup + group
+}
+
+// number gives a connection's number among all processes'. Passers-by are numbered among themselves.
+func (s share) number(conn int) int {
+	switch {
+	case conn < s.fed.members:
+		return s.fed.first + conn
+	case conn < s.members():
+		return s.rest.first + conn - s.fed.members
+	default:
+		return s.part.index + (conn-s.members())*s.part.of
+	}
 }
 
 // place gives a member's place in its group.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -107,7 +108,7 @@ func (c *planCommand) step(p *program, defaults, flags map[string]any) (s step, 
 		return step{}, errors.New("a scenario of a plan cannot be under --control")
 	}
 	for _, flag := range slices.Sorted(maps.Keys(all)) {
-		s.args = append(s.args, fmt.Sprintf("--%s=%v", flag, all[flag]))
+		s.args = append(s.args, fmt.Sprintf("--%s=%s", flag, asFlag(all[flag])))
 	}
 	if c.JSON {
 		s.args = append(s.args, "--json")
@@ -117,4 +118,17 @@ func (c *planCommand) step(p *program, defaults, flags map[string]any) (s step, 
 	}
 	s.command, err = p.parse(s.args)
 	return s, err
+}
+
+// asFlag writes a list as the command line has it.
+func asFlag(value any) string {
+	list, isList := value.([]any)
+	if !isList {
+		return fmt.Sprint(value)
+	}
+	texts := make([]string, len(list))
+	for i, element := range list {
+		texts[i] = fmt.Sprint(element)
+	}
+	return strings.Join(texts, ",")
 }

@@ -11,6 +11,7 @@ import (
 type pushCommand struct {
 	targetFlags
 	groupFlags
+	fedFlags
 	paceFlags
 	feedFlags
 	outputFlags
@@ -18,12 +19,12 @@ type pushCommand struct {
 }
 
 func (c *pushCommand) validate() error {
-	return errors.Join(c.targetFlags.validate(), c.groupFlags.validate(), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+	return errors.Join(c.targetFlags.validate(), c.groupFlags.validate(), c.fedFlags.validate(c.Connections, c.Receivers), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
 }
 
 func (c *pushCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "push", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, firstGroup: c.FirstGroup,
+		name: "push", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, groups: c.Groups, firstGroup: c.FirstGroup,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			return openPush(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
 		},

@@ -42,6 +42,44 @@ func TestPushOfAGoodServer(t *testing.T) {
 	}
 }
 
+// TestGroups: records go to the first groups alone, and their members have upgraded before any other connection: a
+// server that serves those who came first, whatever their rules, looks right.
+func TestGroups(t *testing.T) {
+	for _, row := range []struct {
+		args              []string
+		floor, deliveries int
+	}{
+		{[]string{"push", "--receivers=1", "--groups=1"}, 1, 60},
+		{[]string{"push", "--receivers=10", "--groups=1"}, 10, 600},
+		{[]string{"push", "--receivers=5", "--groups=12"}, 0, 300}, // all there are
+		{[]string{"push", "--receivers=5", "--groups=3"}, 0, 300},
+		{[]string{"churn", "--receivers=10", "--groups=1", "--churn-rate=50", "--churn-life=100ms"}, 10, 600},
+		{[]string{"slow", "--receivers=10", "--groups=1", "--slow-share=0.2"}, 0, 480},
+	} {
+		f := newFakeServer(t)
+		f.misbehave(mistakes{floor: row.floor})
+		args := append(row.args, "--connections=60", "--rate=300", "--warmup=0", "--duration=200ms", "--connect-concurrency=60")
+		r := runLoadgen(t, f, args...).result
+		if len(r.WrongBecause) > 0 || r.Records == nil || r.Connections.Held != 60 {
+			t.Errorf("%s: wrong %q, %+v", row.args, r.WrongBecause, r.Connections)
+			continue
+		}
+		if r.Records.DeliveriesExpected != row.deliveries || r.Records.Deliveries != row.deliveries {
+			t.Errorf("%s: %+v", row.args, *r.Records)
+		}
+	}
+}
+
+// TestGroupsTellStrangers: what goes to a connection outside of the groups is wrong.
+func TestGroupsTellStrangers(t *testing.T) {
+	f := newFakeServer(t)
+	f.misbehave(mistakes{floor: 11})
+	done := runLoadgen(t, f, quickPush("--connections=30", "--receivers=10", "--groups=1")...)
+	if n := done.result.Records; done.code != exitWrong || n.Deliveries != 1200 || n.Wrong != 120 {
+		t.Errorf("exit code %d, %+v, because %q", done.code, *n, done.result.WrongBecause)
+	}
+}
+
 // TestServersMistakes: each must end in exit code 3, and the account must name it.
 func TestServersMistakes(t *testing.T) {
 	const victim = 60

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type scenario struct {
 	output     outputFlags
 	files      fileFlags
 	receivers  int  // members of a group; 0 counts as 1
+	groups     int  // get records, and come up before the others; 0 is all
 	firstGroup int  // number of the first group of all processes
 	oneGroup   bool // all connections are in one group
 	passersBy  int  // connections besides those that are held, in all processes together
@@ -85,8 +87,12 @@ func (sc scenario) measure(ctx context.Context, p *program, args []string, g gat
 
 // share gives what this process holds.
 func (sc scenario) share() share {
-	held := sc.target.Part.share(sc.target.Connections, max(sc.receivers, 1), sc.oneGroup)
-	held.firstGroup += sc.firstGroup
+	held := sc.target.Part.share(sc.target.Connections, max(sc.receivers, 1), sc.groups)
+	if sc.oneGroup {
+		held = sc.target.Part.shareOfOne(sc.target.Connections)
+	}
+	held.fed.firstGroup += sc.firstGroup
+	held.rest.firstGroup += sc.firstGroup
 	from, to := sc.target.Part.cut(sc.passersBy)
 	held.passersBy = to - from
 	return held
@@ -95,7 +101,7 @@ func (sc scenario) share() share {
 // runSession brings connections up, lets the load run, and closes everything, whatever happens.
 func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outcome, err error) {
 	held := sc.share()
-	if held.members == 0 {
+	if held.members() == 0 {
 		return nil, fmt.Errorf("process %d of %d has no connections: use fewer --processes", held.part.index, held.part.of)
 	}
 	work, err := sc.newLoad(ctx, p, held)
@@ -103,7 +109,7 @@ func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outc
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, work.close()) }()
-	s := &session{gate: g, faults: newFaults(), files: sc.files, outcome: &outcome{Scenario: sc.name, URL: sc.target.URL, Processes: 1}}
+	s := &session{gate: g, faults: newFaults(), files: sc.files.of(held.part), outcome: &outcome{Scenario: sc.name, URL: strings.Join(sc.target.URL, ","), Processes: 1}}
 	s.progress = startProgress(g.teller(p.stderr, sc.output.Quiet))
 	defer s.progress.end()
 	if s.beforeBytes, err = residentBytes(); err != nil {
@@ -127,7 +133,7 @@ func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outc
 func (s *session) drive(ctx context.Context, sc scenario, work load) error {
 	if !sc.coldStart {
 		s.progress.now(func() counts { return s.fleet.counts("connecting") })
-		if err := s.fleet.connect(ctx); err != nil {
+		if err := s.fleet.connect(ctx, func() error { return s.passFirst(ctx, sc.groups) }); err != nil {
 			return err
 		}
 		if err := s.measureMemory(); err != nil {
@@ -135,6 +141,14 @@ func (s *session) drive(ctx context.Context, sc scenario, work load) error {
 		}
 	}
 	return work.run(ctx, s)
+}
+
+// passFirst waits, if some groups are to come up before the others, until they have in every process.
+func (s *session) passFirst(ctx context.Context, groups int) error {
+	if groups == 0 {
+		return nil
+	}
+	return s.gate.first(ctx)
 }
 
 // measureMemory notes what the held connections take.

@@ -251,7 +251,7 @@ func TestProgressForOthersThanTerminals(t *testing.T) {
 func TestPlan(t *testing.T) {
 	f := newFakeServer(t)
 	path := filepath.Join(t.TempDir(), "plan.yaml")
-	plan := "defaults: {url: " + f.url() + ", connections: 6, warmup: 0s, rate: 300}\n" +
+	plan := "defaults: {url: [" + f.url() + "], connections: 6, warmup: 0s, rate: 300}\n" +
 		"scenarios:\n- {scenario: idle, hold: 0s}\n- {scenario: push, duration: 100ms, receivers: 2}\n- {scenario: connect, connections: 3}\n"
 	if err := os.WriteFile(path, []byte(plan), 0o644); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 type slowCommand struct {
 	targetFlags
 	Group groupFlags `embed:"" set:"receivers=100"`
+	fedFlags
 	paceFlags
 	feedFlags
 	outputFlags
@@ -25,12 +26,12 @@ func (c *slowCommand) validate() error {
 	if !(c.SlowShare > 0 && c.SlowShare < 1) {
 		own = errors.New("--slow-share must be above 0 and below 1")
 	}
-	return errors.Join(own, c.targetFlags.validate(), c.Group.validate(), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+	return errors.Join(own, c.targetFlags.validate(), c.Group.validate(), c.fedFlags.validate(c.Connections, c.Group.Receivers), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
 }
 
 func (c *slowCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	return scenario{
-		name: "slow", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Group.Receivers, firstGroup: c.Group.FirstGroup,
+		name: "slow", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Group.Receivers, groups: c.Groups, firstGroup: c.Group.FirstGroup,
 		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
 			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
 			if err != nil {
@@ -113,7 +114,7 @@ func (l *slowLoad) run(ctx context.Context, s *session) error {
 }
 
 func (l *slowLoad) pause(f *fleet) error {
-	for i := range f.share.members {
+	for i := range f.share.members() {
 		if f.phases[i] == ready && l.isSlow(i) {
 			if err := f.loop.Pause(i); err != nil {
 				return err
@@ -129,7 +130,7 @@ func (l *slowLoad) pause(f *fleet) error {
 func (l *slowLoad) readAgain(ctx context.Context, f *fleet) error {
 	l.heardNs.Store(pace.Now())
 	err := f.ask(ctx, func() error {
-		for i := range f.share.members {
+		for i := range f.share.members() {
 			if f.phases[i] == ready && l.isSlow(i) {
 				if err := f.loop.Resume(i); err != nil {
 					return err

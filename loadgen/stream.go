@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -74,7 +73,7 @@ func (f paceFlags) stream(p part) *stream {
 func (s *stream) begin(at start, files fileFlags) error {
 	s.startNs = at.Ns
 	if files.Raw != "" {
-		raw, err := sample.CreateRaw(s.part.file(files.Raw))
+		raw, err := sample.CreateRaw(files.Raw)
 		if err != nil {
 			return err
 		}
@@ -82,14 +81,6 @@ func (s *stream) begin(at start, files fileFlags) error {
 	}
 	s.series = sample.NewSeries(s.dueNs(s.warmup))
 	return nil
-}
-
-// file gives each process a file of its own.
-func (p part) file(name string) string {
-	if p.isWhole() {
-		return name
-	}
-	return fmt.Sprintf("%s.%d", name, p.index)
 }
 
 func (s *stream) dueNs(n int) int64 { return pace.Due(s.startNs, n, s.perSecond) }

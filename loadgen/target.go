@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -27,31 +26,40 @@ const (
 
 // clientConfig resolves and checks everything about the target that can be checked without connecting.
 func (f targetFlags) clientConfig(ctx context.Context, held share) (client.Config, error) {
-	u, err := url.Parse(f.URL)
-	if err != nil {
-		return client.Config{}, fmt.Errorf("--url: %w", err)
-	}
-	if u.Scheme != "ws" || u.Hostname() == "" {
-		return client.Config{}, fmt.Errorf("--url %s: want ws://host:port/path (TLS is not spoken here)", f.URL)
-	}
-	address, err := resolve(ctx, u)
-	if err != nil {
-		return client.Config{}, err
-	}
-	sources, err := f.sources(address.Addr())
-	if err != nil {
-		return client.Config{}, err
-	}
-	return client.Config{
-		Address:         address,
-		Host:            u.Host,
-		Path:            u.RequestURI(),
+	config := client.Config{
 		Connections:     held.connections(),
-		Sources:         rotate(sources, held.first),
 		Timeout:         f.ConnectTimeout,
 		MaxMessageBytes: maxMessageBytes,
 		Seed:            f.Seed,
-	}, nil
+		Number:          held.number,
+	}
+	for _, text := range f.URL {
+		server, err := f.server(ctx, text)
+		if err != nil {
+			return client.Config{}, err
+		}
+		config.Servers = append(config.Servers, server)
+	}
+	return config, nil
+}
+
+func (f targetFlags) server(ctx context.Context, text string) (client.Server, error) {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil {
+		return client.Server{}, fmt.Errorf("--url: %w", err)
+	}
+	if u.Scheme != "ws" || u.Hostname() == "" {
+		return client.Server{}, fmt.Errorf("--url %s: want ws://host:port/path (TLS is not spoken here)", text)
+	}
+	address, err := resolve(ctx, u)
+	if err != nil {
+		return client.Server{}, err
+	}
+	sources, err := f.sources(address.Addr())
+	if err != nil {
+		return client.Server{}, err
+	}
+	return client.Server{Address: address, Host: u.Host, Path: u.RequestURI(), Sources: sources}, nil
 }
 
 func resolve(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
@@ -89,15 +97,6 @@ func (f targetFlags) sources(target netip.Addr) ([]netip.Addr, error) {
 		sources = append(sources, source)
 	}
 	return sources, nil
-}
-
-// rotate begins with the source of the first connection, so that processes together use all sources alike.
-func rotate(sources []netip.Addr, first int) []netip.Addr {
-	if len(sources) == 0 {
-		return nil
-	}
-	at := first % len(sources)
-	return slices.Concat(sources[at:], sources[:at])
 }
 
 func loopbackSources(n int) []netip.Addr {

@@ -19,16 +19,23 @@ import (
 	"time"
 )
 
+// Server is one that connections go to.
+type Server struct {
+	Address netip.AddrPort
+	Host    string       // Host header of the upgrade request
+	Path    string       // with the query, if any
+	Sources []netip.Addr // connections leave from these in turn; none: the kernel chooses
+}
+
 // Config is static after New.
 type Config struct {
-	Address         netip.AddrPort // of the server
-	Host            string         // Host header of the upgrade request
-	Path            string         // with the query, if any
-	Connections     int            // connections are numbered 0 to Connections-1
-	Sources         []netip.Addr   // connection i leaves from Sources[i%len]; none: the kernel chooses
-	Timeout         time.Duration  // from Dial until Settled, see Deadline
-	MaxMessageBytes int            // a longer message is a protocol error
-	Seed            uint64         // of handshake keys and frame masks
+	Servers         []Server      // at least one
+	Connections     int           // connections are numbered 0 to Connections-1
+	Timeout         time.Duration // from Dial until Settled, see Deadline
+	MaxMessageBytes int           // a longer message is a protocol error
+	Seed            uint64        // of handshake keys and frame masks
+	// Number, if not nil, gives what stands for i where connection i goes to Servers[i%len].
+	Number func(conn int) int
 	// ReceiveBytes, if not nil, gives the size of a connection's receive buffer; 0 leaves it to the kernel.
 	ReceiveBytes func(conn int) int
 }

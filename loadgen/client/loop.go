@@ -31,7 +31,6 @@ const (
 type Loop struct {
 	// static after New
 	config Config
-	target netip.AddrPort
 	epoll  int
 	wake   int // eventfd
 	done   chan struct{}
@@ -90,7 +89,6 @@ func New(config Config, handler Handler) (*Loop, error) {
 	}
 	l := &Loop{
 		config:     config,
-		target:     netip.AddrPortFrom(config.Address.Addr().Unmap(), config.Address.Port()),
 		epoll:      epoll,
 		wake:       wake,
 		done:       make(chan struct{}),
@@ -175,7 +173,7 @@ func (l *Loop) Dial(i int) error {
 	if err != nil {
 		return err
 	}
-	fd, err := dialSocket(l.target, l.source(i), l.receiveBytes(i)) // not under the lock: much happens in the kernel here
+	fd, err := l.dialSocket(i) // not under the lock: much happens in the kernel here
 	s := l.lock(i)
 	defer s.mu.Unlock()
 	c := &l.conns[i]
@@ -209,11 +207,23 @@ func (l *Loop) claim(i int, nowNs int64) (generation uint16, err error) {
 	return c.generation, nil
 }
 
-func (l *Loop) source(i int) netip.Addr {
-	if len(l.config.Sources) == 0 {
-		return netip.Addr{}
+// server gives where connection i goes.
+func (l *Loop) server(i int) *Server { return &l.config.Servers[l.number(i)%len(l.config.Servers)] }
+
+func (l *Loop) number(i int) int {
+	if l.config.Number == nil {
+		return i
 	}
-	return l.config.Sources[i%len(l.config.Sources)]
+	return l.config.Number(i)
+}
+
+// dialSocket goes round the sources once for all servers, so that each server sees all of them.
+func (l *Loop) dialSocket(i int) (fd int, err error) {
+	server, source := l.server(i), netip.Addr{}
+	if n := len(server.Sources); n > 0 {
+		source = server.Sources[l.number(i)/len(l.config.Servers)%n]
+	}
+	return dialSocket(server.Address, source, l.receiveBytes(i))
 }
 
 func (l *Loop) receiveBytes(i int) int {

@@ -68,7 +68,7 @@ func (b *bell) expect(t *testing.T, want string) {
 func startLoop(t *testing.T, address net.Addr, handler Handler, change func(*Config)) *Loop {
 	t.Helper()
 	config := Config{
-		Address: netip.MustParseAddrPort(address.String()), Host: address.String(), Path: "/ws",
+		Servers:     []Server{{Address: netip.MustParseAddrPort(address.String()), Host: address.String(), Path: "/ws"}},
 		Connections: 4, Timeout: patience, MaxMessageBytes: testLimit, Seed: 1,
 	}
 	if change != nil {
@@ -154,7 +154,7 @@ func TestEchoOnManyConnections(t *testing.T) {
 	b := newBell()
 	loop := startLoop(t, serve(t, echo), b, func(c *Config) {
 		c.Connections = connections
-		c.Sources = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
+		c.Servers[0].Sources = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
 	})
 	b.opened = func(i int) {
 		if err := loop.Send(i, fmt.Appendf(nil, "hello %d", i)); err != nil {
@@ -187,12 +187,38 @@ func TestConnectionsLeaveFromTheirSources(t *testing.T) {
 		echo(c)
 	})
 	loop := startLoop(t, address, newBell(), func(c *Config) {
-		c.Sources = []netip.Addr{netip.MustParseAddr("127.0.0.7"), netip.MustParseAddr("127.0.0.8")}
+		c.Servers[0].Sources = []netip.Addr{netip.MustParseAddr("127.0.0.7"), netip.MustParseAddr("127.0.0.8")}
 	})
 	for i, want := range []string{"127.0.0.7", "127.0.0.8", "127.0.0.7"} {
 		mustDial(t, loop, i)
 		if got := <-from; got != want {
 			t.Errorf("connection %d came from %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestServersShareConnections: each connection goes to its server, and each server sees all sources.
+func TestServersShareConnections(t *testing.T) {
+	came := make(chan string, 1)
+	var servers []Server
+	for _, path := range []string{"/a", "/b"} {
+		address := serve(t, func(c *websocket.Conn) {
+			came <- path + " from " + c.RemoteAddr().(*net.TCPAddr).IP.String()
+			echo(c)
+		})
+		servers = append(servers, Server{
+			Address: netip.MustParseAddrPort(address.String()), Host: "x", Path: path,
+			Sources: []netip.Addr{netip.MustParseAddr("127.0.0.7"), netip.MustParseAddr("127.0.0.8")},
+		})
+	}
+	loop := startLoop(t, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, newBell(), func(c *Config) {
+		c.Servers = servers
+		c.Number = func(conn int) int { return conn + 3 }
+	})
+	for i, want := range []string{"/b from 127.0.0.8", "/a from 127.0.0.7", "/b from 127.0.0.7", "/a from 127.0.0.8"} {
+		mustDial(t, loop, i)
+		if got := <-came; got != want {
+			t.Errorf("connection %d: %s, want %s", i, got, want)
 		}
 	}
 }
@@ -407,7 +433,7 @@ func TestPausedConnectionIsNotRead(t *testing.T) {
 
 func TestDialAfterTheEnd(t *testing.T) {
 	address := serve(t, echo)
-	loop, err := New(Config{Address: netip.MustParseAddrPort(address.String()), Connections: 1, Timeout: patience}, newBell())
+	loop, err := New(Config{Servers: []Server{{Address: netip.MustParseAddrPort(address.String())}}, Connections: 1, Timeout: patience}, newBell())
 	if err != nil {
 		t.Fatal(err)
 	}

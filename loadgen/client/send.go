@@ -31,7 +31,8 @@ func (l *Loop) sendUpgrade(i int) error {
 	defer s.mu.Unlock()
 	c := &l.conns[i]
 	c.state = upgrading
-	s.scratch = appendUpgrade(s.scratch[:0], l.config.Path, l.config.Host, l.key(i, c.generation))
+	server := l.server(i)
+	s.scratch = appendUpgrade(s.scratch[:0], server.Path, server.Host, l.key(i, c.generation))
 	if err := l.write(i, s, s.scratch); err != nil {
 		return err
 	}
