@@ -50,11 +50,14 @@ type streams struct {
 
 // commandLine is everything that can be asked of the harness.
 type commandLine struct {
-	Run    runCommand    `cmd:"" help:"Measure the variants against each other and print a comparative table."`
-	Report reportCommand `cmd:"" help:"Print a run's table again, from its file."`
-	Demo   demoCommand   `cmd:"" help:"Run a server with believable chat, to look at."`
-	Watch  watchCommand  `cmd:"" help:"Show records as a server pushes them."`
-	Broker brokerCommand `cmd:"" help:"Run the embedded Kafka broker until a signal; prints one JSON line when it is ready."`
+	Run     runCommand     `cmd:"" help:"Measure the variants against each other and print a comparative table."`
+	Report  reportCommand  `cmd:"" help:"Print a run's table again, from its file."`
+	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
+	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
+	Million millionCommand `cmd:"" help:"Take each server up to a million connections, and measure its memory on the way."`
+	VM      vmCommand      `cmd:"" name:"vm" help:"The same, always in a virtual machine that is made for it."`
+	Guest   guestCommand   `cmd:"" hidden:"" help:"Be the first process of such a virtual machine."`
+	Broker  brokerCommand  `cmd:"" help:"Run the embedded Kafka broker until a signal; prints one JSON line when it is ready."`
 }
 
 // codedError is an error that asks for an exit code of its own.

@@ -102,8 +102,6 @@ func FetchKernel(ctx context.Context, cache string) (string, error) {
 
 // unpackKernel takes the kernel out of the package.
 func unpackKernel(ctx context.Context, packagePath, cache string) (kernel string, err error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	var complaint bytes.Buffer
 	unpack := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", packagePath)
 	unpack.Stderr = &complaint
@@ -115,10 +113,10 @@ func unpackKernel(ctx context.Context, packagePath, cache string) (kernel string
 		return "", fmt.Errorf("vm: unpack %s: %w", packagePath, err)
 	}
 	kernel, err = copyKernel(files, cache)
-	stop() // the modules behind it are of no use
-	waitErr := unpack.Wait()
-	if err != nil {
-		return "", fmt.Errorf("vm: unpack %s: %w", packagePath, errors.Join(err, waitErr, errors.New(complaint.String())))
+	// The modules behind it are read too: only at the end it says whether all was well.
+	_, restErr := io.Copy(io.Discard, files)
+	if err := errors.Join(err, restErr, unpack.Wait()); err != nil {
+		return "", fmt.Errorf("vm: unpack %s: %w: %s", packagePath, err, complaint.String())
 	}
 	return kernel, nil
 }

@@ -47,7 +47,7 @@ const (
 	bootDeadline = 3 * time.Minute
 )
 
-// ErrSilent: the machine did not say a word in time.
+// ErrSilent: the machine did not say a word, in time or ever.
 var ErrSilent = errors.New("vm: the machine did not come up")
 
 // kernelArgs: the console first; an end rather than a stop on panic; the
@@ -91,22 +91,25 @@ func (m Machine) Boot(ctx context.Context, hear func(payload []byte) error) erro
 		return fmt.Errorf("vm: start %s: %w", QEMU, err)
 	}
 	volunteer(qemu.Process.Pid)
-	heardErr := m.listen(ctx, line, stop, hear)
+	heard, heardErr := m.listen(line, stop, hear)
 	if heardErr != nil {
 		stop(heardErr)
 	}
 	endErr := qemu.Wait()
-	switch cause := context.Cause(ctx); {
+	cause := context.Cause(ctx)
+	switch {
 	case cause != nil:
 		return cause
+	case heard == 0:
+		return errors.Join(ErrSilent, endErr, errors.New(complaint.String()))
 	case endErr != nil:
 		return fmt.Errorf("vm: %s: %w: %s", QEMU, endErr, complaint.String())
 	}
 	return nil
 }
 
-// listen hears frames until the line ends.
-func (m Machine) listen(ctx context.Context, line io.Reader, stop context.CancelCauseFunc, hear func([]byte) error) error {
+// listen hears frames until the line ends, which is the machine's end.
+func (m Machine) listen(line io.Reader, stop context.CancelCauseFunc, hear func([]byte) error) (heard int, err error) {
 	limit := bootDeadline
 	if m.Accel == KVM {
 		limit = firstWordDeadline
@@ -119,14 +122,12 @@ func (m Machine) listen(ctx context.Context, line io.Reader, stop context.Cancel
 	for {
 		payload, err := frames.Next()
 		if err != nil {
-			return nil // the end of the line is the machine's end, which has its own error
+			return heard, nil // how the machine ended says more than how the line did
 		}
 		silence.Stop()
+		heard++
 		if err := hear(payload); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return nil
+			return heard, err
 		}
 	}
 }
