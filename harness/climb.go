@@ -50,7 +50,8 @@ func (j climbJob) config(kafka []string) ladder.Config {
 		Folder: j.logs, Abandon: j.abandon, Tell: j.tell,
 	}
 	if j.emulated {
-		c.LoadFlags = patientLoad
+		c.LoadFlags, c.PushFlags = patientLoad, patientPush
+		c.Plan.Patience = max(c.Plan.Patience, patientTimeout)
 		if !v.fixedReceivers {
 			c.Server.Args = append(c.Server.Args, patientServer...)
 		}
@@ -63,6 +64,8 @@ func (j climbJob) config(kafka []string) ladder.Config {
 // minute. What would serve those pings is there all the same.
 var (
 	patientTimeout = 5 * time.Minute
-	patientLoad    = []string{"--connect-timeout=" + patientTimeout.String()}
-	patientServer  = []string{"--idle-ping=24h", "--handshake-timeout=" + patientTimeout.String()}
+	// More at a time: fewer changes from process to process, which cost most of all.
+	patientLoad   = []string{"--connect-timeout=" + patientTimeout.String(), "--connect-concurrency=1000"}
+	patientPush   = []string{"--settle=1m"}
+	patientServer = []string{"--idle-ping=24h", "--handshake-timeout=" + patientTimeout.String()}
 )

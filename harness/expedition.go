@@ -23,14 +23,14 @@ import (
 // machines.
 type expedition struct {
 	// static after preparation
-	plan     ladder.Plan
-	variants []variant
-	bin      binaries
-	stderr   io.Writer
-	host     probe.Machine
-	machine  machineFlags
-	emulated bool // in a virtual machine; supplies are there
-	supplies vm.Supplies
+	plan      ladder.Plan
+	variants  []variant
+	bin       binaries
+	stderr    io.Writer
+	host      probe.Machine
+	machine   machineFlags
+	inMachine bool // a virtual one; supplies are there
+	supplies  vm.Supplies
 
 	accel    vm.Accel // chosen by the first boot
 	folder   string   // the run's own
@@ -90,9 +90,9 @@ const (
 	emulatedNote    = "the processor was emulated: times mean nothing"
 )
 
-// make makes the run and prints its table.
-func (e *expedition) make(ctx context.Context, std streams, out string, programs []string) error {
-	e.begin(ctx, programs)
+// undertake makes the run and prints its table.
+func (e *expedition) undertake(ctx context.Context, std streams, out string) error {
+	e.begin(ctx)
 	if err := e.makeFolder(out); err != nil {
 		return err
 	}
@@ -117,7 +117,11 @@ func (e *expedition) make(ctx context.Context, std streams, out string, programs
 	return e.verdict(ctx)
 }
 
-func (e *expedition) begin(ctx context.Context, programs []string) {
+func (e *expedition) begin(ctx context.Context) {
+	programs := programsOf(e.variants)
+	if e.inMachine {
+		programs = append(programs, harnessBinary)
+	}
 	top := e.plan.Steps[len(e.plan.Steps)-1]
 	configuration := report.Configuration{
 		Base:        e.variants[0].name,
@@ -134,7 +138,7 @@ func (e *expedition) begin(ctx context.Context, programs []string) {
 	e.record = &millionRun{
 		Run: report.Run{
 			Schema: report.Schema, Started: time.Now().UTC().Truncate(time.Second),
-			Environment: describeEnvironment(ctx, e.host, e.bin, append(programs, harnessBinary)), Configuration: configuration,
+			Environment: describeEnvironment(ctx, e.host, e.bin, programs), Configuration: configuration,
 			Figures: []report.Figure{}, Failures: []report.Failure{}, Measurements: []report.Measurement{},
 		},
 		Million: million{Plan: e.plan, TimesComparable: true, Climbs: []climbRecord{}},
@@ -157,7 +161,7 @@ func (e *expedition) climb(ctx context.Context, v variant) error {
 	e.record.Million.Climbs = append(e.record.Million.Climbs, climbRecord{Variant: v.name, Steps: []stepRecord{}})
 	climb := &e.record.Million.Climbs[len(e.record.Million.Climbs)-1]
 	defer func() { climb.Seconds = time.Since(began).Seconds() }()
-	if e.emulated {
+	if e.inMachine {
 		return e.climbInMachine(ctx, v)
 	}
 	if err := probe.RaiseDescriptorLimit(); err != nil {

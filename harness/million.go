@@ -93,7 +93,7 @@ var usualSteps = []int{10, 25, 50, 100}
 
 // plan is the ladder that the flags ask for, and what is wrong with them.
 func (f ladderFlags) plan() (ladder.Plan, error) {
-	p := ladder.Plan{Steps: f.Steps, Patience: f.Patience, Sample: ladder.Sample{
+	p := ladder.Plan{Steps: f.Steps, Patience: f.Patience, Settle: settleTime, Sample: ladder.Sample{
 		Connections: f.Sample, Receivers: 1, Rate: sampleRate, Duration: sampleDuration,
 	}}
 	if len(p.Steps) == 0 {
@@ -114,6 +114,7 @@ func (f ladderFlags) plan() (ladder.Plan, error) {
 const (
 	sampleRate     = 100
 	sampleDuration = 10 * time.Second
+	settleTime     = time.Second
 )
 
 // planFor adapts the plan to a server that has no rules: all of the sample get each
@@ -136,7 +137,7 @@ func runMillion(ctx context.Context, std streams, flags ladderFlags, machine mac
 		return err
 	}
 	programs := programsOf(chosen)
-	bin, err := binariesIn(flags.Bin, append(programs, harnessBinary)...)
+	bin, err := binariesIn(flags.Bin, programs...)
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func runMillion(ctx context.Context, std streams, flags ladderFlags, machine mac
 		return fmt.Errorf("%d connections are more than this machine can hold:\n%s\nA virtual machine can: harness vm",
 			flags.Connections, strings.Join(obstacles, "\n"))
 	case where == whereVM, len(obstacles) > 0:
-		e.emulated = true
+		e.inMachine = true
 		for _, obstacle := range obstacles {
 			fmt.Fprintf(std.stderr, "not on this machine itself:\n%s\n", obstacle)
 		}
@@ -156,7 +157,7 @@ func runMillion(ctx context.Context, std streams, flags ladderFlags, machine mac
 			return err
 		}
 	}
-	return e.make(ctx, std, flags.Out, programs)
+	return e.undertake(ctx, std, flags.Out)
 }
 
 const harnessBinary = "harness"

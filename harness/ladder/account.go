@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func (c *climb) ask(ctx context.Context, end *End) error {
 	// who answers.
 	account := &Answered{}
 	var wrong error
-	ctx, cancel := c.within(ctx, time.Duration(len(staying))*5*c.config.Plan.Patience, "the last answers took too long")
+	ctx, cancel := c.within(ctx, time.Duration(len(staying))*2*answerDeadline, "the last answers took too long")
 	defer cancel()
 	for _, l := range staying {
 		found, err := l.finish(ctx)
@@ -123,7 +124,7 @@ func (c *climb) lookAfterwards(ctx context.Context) *probe.Snapshot {
 			break
 		}
 		fewest = v.Connections
-		if pause(ctx, 2*settle) != nil {
+		if pause(ctx, 2*c.config.Plan.Settle) != nil {
 			return nil
 		}
 	}
@@ -147,28 +148,31 @@ func (c *climb) judge(end *End, stoppedBy error) {
 	select {
 	case <-c.server.Exited():
 		end.Outcome, end.Reason = ServerEnded, c.server.Failure("holding connections").Error()
-	case <-time.After(settle):
+	case <-time.After(lookEvery):
 	}
 	said := kernelSaid("/dev/kmsg")
-	if c.killedForMemory(said) || end.Outcome == ServerEnded && isOutOfMemory(end.Reason) {
+	if wasKilled(said, c.pids()) || end.Outcome == ServerEnded && isOutOfMemory(end.Reason) {
 		end.Outcome, end.Kernel = OutOfMemory, said
 	}
 }
 
-// killedForMemory tells whether one of ours is among those that the kernel ended.
-func (c *climb) killedForMemory(said []string) bool {
-	ours := []int{c.server.PID()}
+// pids are those of all that was started.
+func (c *climb) pids() []int {
+	all := []int{c.server.PID()}
 	for _, l := range c.loads {
-		ours = append(ours, l.PID())
+		all = append(all, l.PID())
 	}
-	for _, line := range said {
-		for _, pid := range ours {
-			if strings.Contains(line, fmt.Sprintf("Killed process %d ", pid)) {
-				return true
-			}
-		}
-	}
-	return false
+	return all
+}
+
+// wasKilled tells whether one of the processes is among those that the kernel ended
+// for want of memory.
+func wasKilled(said []string, pids []int) bool {
+	return slices.ContainsFunc(said, func(line string) bool {
+		return slices.ContainsFunc(pids, func(pid int) bool {
+			return strings.Contains(line, fmt.Sprintf("Killed process %d ", pid))
+		})
+	})
 }
 
 // isOutOfMemory knows the last words of Go's runtime.

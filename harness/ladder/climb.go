@@ -18,6 +18,7 @@ type Config struct {
 	Loadgen string        // path of the load generator
 	// LoadFlags go to every load generator.
 	LoadFlags []string
+	PushFlags []string // and these to those that push
 	Env       []string
 	Kafka     []string
 	Topic     string
@@ -109,8 +110,13 @@ func (c *climb) logPath(name string) string {
 	return filepath.Join(c.config.Folder, c.config.Variant+"-"+name+".log")
 }
 
+const (
+	readyDeadline  = 2 * time.Minute
+	answerDeadline = 10 * time.Minute // a collection over gigabytes on an emulated processor
+)
+
 func (c *climb) startServer(ctx context.Context) error {
-	ctx, cancel := c.within(ctx, c.config.Plan.Patience, "the server took too long to get ready")
+	ctx, cancel := c.within(ctx, readyDeadline, "the server took too long to get ready")
 	defer cancel()
 	command := c.config.Server
 	command.LogPath = c.logPath("server")
@@ -119,7 +125,7 @@ func (c *climb) startServer(ctx context.Context) error {
 		return err
 	}
 	c.server = server
-	c.target = probe.Target{Proc: probe.System, PID: server.PID(), Admin: probe.Admin{Address: server.Admin, Timeout: c.config.Plan.Patience}}
+	c.target = probe.Target{Proc: probe.System, PID: server.PID(), Admin: probe.Admin{Address: server.Admin, Timeout: answerDeadline}}
 	return nil
 }
 
@@ -147,11 +153,8 @@ func (c *climb) watchServer(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-// settle lets come to rest what is still under way before memory is read.
-const settle = time.Second
-
 func (c *climb) steps(ctx context.Context, end *End) error {
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, c.config.Plan.Settle); err != nil {
 		return err
 	}
 	c.ready = c.target.Take(ctx, "ready", 0, true)

@@ -114,7 +114,7 @@ func (c *climb) step(ctx context.Context, s stage) error {
 
 	c.watch.begin("reading memory", s.connections)
 	step := Step{Connections: c.held.connections + sampleHeld.Connections, ConnectSeconds: idleHeld.ConnectSeconds + sampleHeld.ConnectSeconds}
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, c.config.Plan.Settle); err != nil {
 		return err
 	}
 	available, _ := probe.System.Vital(c.server.PID()).MemoryAvailableBytes.Value()
@@ -146,16 +146,16 @@ func (c *climb) connect(ctx context.Context, s stage, p part, scenario string, f
 
 func (c *climb) pushFlags() []string {
 	s := c.config.Plan.Sample
-	return []string{
+	flags := []string{
 		"--receivers=" + strconv.Itoa(s.Receivers), "--rate=" + fmt.Sprint(s.Rate), "--duration=" + s.Duration.String(), "--warmup=0s",
-		"--settle=" + c.config.Plan.Patience.String(),
 		"--kafka=" + strings.Join(c.config.Kafka, ","), "--topic=" + c.config.Topic,
 	}
+	return append(flags, c.config.PushFlags...)
 }
 
 func (c *climb) push(ctx context.Context, sample *load) (outcome, error) {
 	// Its own patience ends first, with a result.
-	ctx, cancel := c.within(ctx, c.config.Plan.Sample.Duration+4*c.config.Plan.Patience, "the result of the pushes took too long")
+	ctx, cancel := c.within(ctx, c.config.Plan.Sample.Duration+answerDeadline, "the result of the pushes took too long")
 	defer cancel()
 	return sample.finish(ctx)
 }

@@ -10,8 +10,10 @@ import (
 type Plan struct {
 	Steps  []int  `json:"steps"` // connections, rising
 	Sample Sample `json:"sample"`
-	// Patience bounds silence: nothing came up, or an answer is missing.
+	// Patience is how long no further connection may come up while some are to.
 	Patience time.Duration `json:"patience_ns"`
+	// Settle is the wait before memory is read, for what is still under way.
+	Settle time.Duration `json:"settle_ns"`
 }
 
 // Sample is the sessions that are pushed to at each step; they are part of its

@@ -101,7 +101,7 @@ func (m Machine) Boot(ctx context.Context, hear func(payload []byte) error) erro
 	case cause != nil:
 		return cause
 	case heard == 0:
-		return errors.Join(ErrSilent, endErr, errors.New(complaint.String()))
+		return fmt.Errorf("%w: it ended (%s): %s", ErrSilent, qemu.ProcessState, complaint.String())
 	case endErr != nil:
 		return fmt.Errorf("vm: %s: %w: %s", QEMU, endErr, complaint.String())
 	}
