@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -119,7 +117,7 @@ func (c *campaign) execute(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.saveBench()
+	return c.saveReports()
 }
 
 // step makes one measurement and reports whether its variant should be given up.
@@ -156,16 +154,4 @@ func (c *campaign) save() error {
 	c.record.Seconds = time.Since(c.record.Started).Seconds()
 	c.record.DeriveFigures()
 	return c.record.Write(c.folder)
-}
-
-func (c *campaign) saveBench() error {
-	file, err := os.Create(filepath.Join(c.folder, "bench.txt"))
-	if err != nil {
-		return fmt.Errorf("write the benchmark file: %w", err)
-	}
-	if err := c.record.WriteBench(file); err != nil {
-		file.Close()
-		return err
-	}
-	return file.Close()
 }

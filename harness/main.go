@@ -51,7 +51,8 @@ type streams struct {
 // commandLine is everything that can be asked of the harness.
 type commandLine struct {
 	Run     runCommand     `cmd:"" help:"Measure the variants against each other and print a comparative table."`
-	Report  reportCommand  `cmd:"" help:"Print a run's table again, from its file."`
+	Report  reportCommand  `cmd:"" help:"Make a run's reports again, from its file."`
+	Compare compareCommand `cmd:"" help:"Put two runs side by side."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
 	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
 	Million millionCommand `cmd:"" help:"Take each server up to a million connections, and measure its memory on the way."`

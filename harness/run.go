@@ -84,6 +84,7 @@ func (c *runCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	fmt.Fprintln(std.stdout, filepath.Join(run.folder, report.FileName))
+	fmt.Fprintln(std.stdout, filepath.Join(run.folder, "report.html"))
 	return run.verdict(ctx)
 }
 

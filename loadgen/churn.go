@@ -14,13 +14,7 @@ import (
 
 // churnCommand lets connections come and go beside a push.
 type churnCommand struct {
-	targetFlags
-	groupFlags
-	fedFlags
-	paceFlags
-	feedFlags
-	outputFlags
-	fileFlags
+	pushFlags
 	ChurnRate float64       `default:"100" help:"Connections that come, and that go, per second; they listen to the same records."`
 	ChurnLife time.Duration `default:"1s" help:"Time between a connection's coming and its going."`
 }
@@ -33,25 +27,24 @@ func (c *churnCommand) validate() error {
 	case c.ChurnLife <= 0:
 		own = errors.New("--churn-life must be above zero")
 	}
-	return errors.Join(own, c.targetFlags.validate(), c.groupFlags.validate(), c.fedFlags.validate(c.Connections, c.Receivers), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+	return errors.Join(own, c.pushFlags.validate())
 }
 
 func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
-	return scenario{
-		name: "churn", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, groups: c.Groups, firstGroup: c.FirstGroup,
-		passersBy: max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes)),
-		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
-			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
-			if err != nil {
-				return nil, err
-			}
-			warmup, total := pace.Count(c.Warmup, c.ChurnRate), pace.Count(c.Warmup+c.Duration, c.ChurnRate)
-			return &churnLoad{
-				feed: f, comings: newStream(held.part, c.ChurnRate, warmup, total),
-				latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy),
-			}, nil
-		},
-	}.run(ctx, p, args)
+	sc := c.scenario("churn")
+	sc.passersBy = max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes))
+	sc.newLoad = func(ctx context.Context, p *program, held share) (load, error) {
+		f, err := c.open(ctx, p, held)
+		if err != nil {
+			return nil, err
+		}
+		warmup, total := pace.Count(c.Warmup, c.ChurnRate), pace.Count(c.Warmup+c.Duration, c.ChurnRate)
+		return &churnLoad{
+			feed: f, comings: newStream(held.part, c.ChurnRate, warmup, total),
+			latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy),
+		}, nil
+	}
+	return sc.run(ctx, p, args)
 }
 
 // churnLoad is a feed to the members, and a stream of comings. The passers-by take turns: whose turn it is goes, if

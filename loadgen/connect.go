@@ -79,6 +79,7 @@ func (l *connectLoad) run(ctx context.Context, s *session) error {
 		for i := range s.fleet.phases {
 			s.fleet.phases[i] = dialling // all at once, since dialling is done on another goroutine
 		}
+		s.fleet.startNs = at.Ns
 		return l.stream.begin(at, s.files)
 	})
 	if err != nil {
@@ -111,7 +112,7 @@ func (l *connectLoad) awaitAll(ctx context.Context, s *session, at start) error 
 	if err := l.stream.settle(ctx, 2*l.timeout, func() bool { return l.settled.Load() >= all }); err != nil {
 		return err
 	}
-	if err := s.fleet.ask(ctx, func() error { return s.fleet.countHeld(at.Ns) }); err != nil {
+	if err := s.fleet.ask(ctx, s.fleet.countHeld); err != nil {
 		return err
 	}
 	return s.measureMemory()

@@ -54,7 +54,7 @@ func runCrew(ctx context.Context, p *program, sc scenario, args []string, proces
 	}
 	shown := startProgress(g.teller(p.stderr, sc.output.Quiet))
 	defer shown.end()
-	shown.now(c.counts)
+	shown.relay(c.counts)
 	return c.lead(ctx)
 }
 

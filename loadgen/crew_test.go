@@ -164,6 +164,23 @@ func TestCrew(t *testing.T) {
 	}
 }
 
+// TestGroupsOfACrew: in no process does another connection begin before those that get records are up in all.
+func TestGroupsOfACrew(t *testing.T) {
+	for _, row := range []struct{ receivers, groups int }{{12, 1}, {6, 2}, {1, 12}} {
+		f, brokers := startChat(t)
+		done := runLoadgen(t, f, "push", "--connections=300", "--processes=3", "--rate=100", "--warmup=0", "--duration=120ms", "--kafka="+brokers[0],
+			fmt.Sprintf("--receivers=%d", row.receivers), fmt.Sprintf("--groups=%d", row.groups))
+		if r := done.result; len(r.WrongBecause) > 0 || r.Records == nil || r.Records.Deliveries != 12*row.receivers {
+			t.Fatalf("%+v: %+v, stderr %q", row, r, done.stderr)
+		}
+		for place, session := range f.arrivals {
+			if isFed := session.group < row.groups; isFed != (place < 12) {
+				t.Fatalf("%+v: a member of group %d came as number %d", row, session.group, place)
+			}
+		}
+	}
+}
+
 func TestCrewWithoutKafka(t *testing.T) {
 	t.Setenv(asProgram, "1")
 	f := newFakeServer(t)

@@ -77,6 +77,7 @@ type fakeSession struct {
 	c     *websocket.Conn
 	queue chan []byte
 	ended chan struct{}
+	group int // of its last rule
 }
 
 const (
@@ -212,6 +213,7 @@ func (f *fakeServer) listen(session *fakeSession, params []byte) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	session.group = p.Rule.ServerID
 	f.sessions[p.Rule.ServerID] = append(f.sessions[p.Rule.ServerID], session)
 }
 

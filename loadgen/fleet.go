@@ -61,6 +61,7 @@ type fleet struct {
 	pingID  int
 	round   *round
 	tally   connections
+	startNs int64 // when members began to connect; 0 while they do not
 
 	// written by the loop's goroutine, read by others
 	up   atomic.Int64
@@ -119,7 +120,10 @@ func (f *fleet) close() error {
 // connect brings all members up: upgrade, rule, one ping answered. Those that fail are counted. Those that get records
 // come first; then is called before any other begins.
 func (f *fleet) connect(ctx context.Context, then func() error) error {
-	startNs, fed := pace.Now(), f.share.fed.members
+	fed := f.share.fed.members
+	if err := f.ask(ctx, func() error { f.startNs = pace.Now(); return nil }); err != nil {
+		return err
+	}
 	if err := f.runRound(ctx, 0, fed, f.dial); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -129,17 +133,30 @@ func (f *fleet) connect(ctx context.Context, then func() error) error {
 	if err := f.runRound(ctx, fed, f.share.members(), f.dial); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	return f.ask(ctx, func() error { return f.countHeld(startNs) })
+	return f.ask(ctx, f.countHeld)
 }
 
 // countHeld ends the time in which connections come up.
-func (f *fleet) countHeld(startNs int64) error {
-	f.tally.ConnectSeconds = time.Duration(pace.Now() - startNs).Seconds()
+func (f *fleet) countHeld() error {
+	f.tally.ConnectSeconds = time.Duration(pace.Now() - f.startNs).Seconds()
+	f.startNs = 0
 	f.tally.Held = int(f.up.Load())
 	if f.tally.Held == 0 {
 		return fmt.Errorf("none of %d connections to %s came up: %s", f.share.members(), strings.Join(f.flags.URL, ","), commonest(f.tally.Errors))
 	}
 	return nil
+}
+
+// rampPoints is how many points of the ramp are kept, about.
+const rampPoints = 64
+
+// climb notes how far the members have come up.
+func (f *fleet) climb(up int, nowNs int64) {
+	members := f.share.members()
+	if f.startNs == 0 || up%max(1, members/rampPoints) != 0 && up != members {
+		return
+	}
+	f.tally.Ramp = append(f.tally.Ramp, rampPoint{up, time.Duration(nowNs - f.startNs).Seconds()})
 }
 
 // check pings every connection. Answers keep the order of what was sent, so when the round ends everything that the

@@ -155,7 +155,7 @@ func (f *fleet) becomeReady(i int, nowNs int64) {
 	f.phases[i] = ready
 	f.loop.Deadline(i, client.NoDeadline)
 	if first {
-		f.up.Add(1)
+		f.climb(int(f.up.Add(1)), nowNs)
 		if f.heard.ready != nil {
 			f.heard.ready(i, nowNs)
 		}

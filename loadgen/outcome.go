@@ -54,15 +54,22 @@ type connections struct {
 	Failed         int            `json:"failed"`
 	Dropped        int            `json:"dropped"`
 	ConnectSeconds float64        `json:"connect_seconds"`
+	Ramp           []rampPoint    `json:"ramp,omitempty"` // how they came up; of a run in one process
 	Errors         map[string]int `json:"errors"`
 }
 
+// rampPoint is how many connections were ready after how long.
+type rampPoint struct {
+	Connections int     `json:"connections"`
+	Seconds     float64 `json:"seconds"`
+}
+
+func (c *connections) counts() []*int { return []*int{&c.Asked, &c.Held, &c.Failed, &c.Dropped} }
+
 func (c *connections) merge(from connections) {
-	c.Asked += from.Asked
-	c.Held += from.Held
-	c.Failed += from.Failed
-	c.Dropped += from.Dropped
+	addCounts(c, &from)
 	c.ConnectSeconds = max(c.ConnectSeconds, from.ConnectSeconds)
+	c.Ramp = nil // the points of several processes lie at different times
 	c.Errors = mergeTexts(c.Errors, from.Errors)
 }
 
@@ -89,16 +96,8 @@ type records struct {
 	Reordered          int `json:"reordered"`
 }
 
-func (r *records) merge(from records) {
-	r.Asked += from.Asked
-	r.Produced += from.Produced
-	r.Acknowledged += from.Acknowledged
-	r.DeliveriesExpected += from.DeliveriesExpected
-	r.Deliveries += from.Deliveries
-	r.Lost += from.Lost
-	r.Duplicated += from.Duplicated
-	r.Wrong += from.Wrong
-	r.Reordered += from.Reordered
+func (r *records) counts() []*int {
+	return []*int{&r.Asked, &r.Produced, &r.Acknowledged, &r.DeliveriesExpected, &r.Deliveries, &r.Lost, &r.Duplicated, &r.Wrong, &r.Reordered}
 }
 
 // requests is the account of requests and their answers.
@@ -111,13 +110,8 @@ type requests struct {
 	Wrong      int `json:"wrong"`
 }
 
-func (r *requests) merge(from requests) {
-	r.Asked += from.Asked
-	r.Sent += from.Sent
-	r.Answered += from.Answered
-	r.Lost += from.Lost
-	r.Duplicated += from.Duplicated
-	r.Wrong += from.Wrong
+func (r *requests) counts() []*int {
+	return []*int{&r.Asked, &r.Sent, &r.Answered, &r.Lost, &r.Duplicated, &r.Wrong}
 }
 
 // churn is the account of connections that come and go.
@@ -129,12 +123,8 @@ type churn struct {
 	Lost      int `json:"lost"`      // by the server
 }
 
-func (c *churn) merge(from churn) {
-	c.Asked += from.Asked
-	c.Connected += from.Connected
-	c.Failed += from.Failed
-	c.Dropped += from.Dropped
-	c.Lost += from.Lost
+func (c *churn) counts() []*int {
+	return []*int{&c.Asked, &c.Connected, &c.Failed, &c.Dropped, &c.Lost}
 }
 
 // slowReaders is the account of connections that stopped reading.
@@ -144,11 +134,7 @@ type slowReaders struct {
 	Closes         map[string]int `json:"closes"`
 }
 
-func (s *slowReaders) merge(from slowReaders) {
-	s.Paused += from.Paused
-	s.ClosedByServer += from.ClosedByServer
-	s.Closes = mergeTexts(s.Closes, from.Closes)
-}
+func (s *slowReaders) counts() []*int { return []*int{&s.Paused, &s.ClosedByServer} }
 
 // paced is the measured part of a stream: what was sent, from when to when.
 type paced struct {
@@ -201,34 +187,65 @@ type spread struct {
 	Warmup    int           `json:"warmup"`
 }
 
+// accounts are those that a scenario keeps.
+type accounts struct {
+	Connections connections  `json:"connections"`
+	Records     *records     `json:"records,omitempty"`
+	Requests    *requests    `json:"requests,omitempty"`
+	Churn       *churn       `json:"churn,omitempty"`
+	Slow        *slowReaders `json:"slow,omitempty"`
+}
+
+// merge adds another process's accounts; all processes of a run keep the same.
+func (a *accounts) merge(from accounts) {
+	a.Connections.merge(from.Connections)
+	if a.Records != nil {
+		addCounts(a.Records, from.Records)
+	}
+	if a.Requests != nil {
+		addCounts(a.Requests, from.Requests)
+	}
+	if a.Churn != nil {
+		addCounts(a.Churn, from.Churn)
+	}
+	if a.Slow != nil {
+		addCounts(a.Slow, from.Slow)
+		a.Slow.Closes = mergeTexts(a.Slow.Closes, from.Slow.Closes)
+	}
+}
+
+// account is numbers that add up.
+type account interface{ counts() []*int }
+
+func addCounts[A account](into, from A) {
+	more := from.counts()
+	for i, count := range into.counts() {
+		*count += *more[i]
+	}
+}
+
 // outcome is everything that was measured and counted, before it is summed up. Outcomes of processes merge.
 type outcome struct {
-	Scenario    string                       `json:"scenario"`
-	URL         string                       `json:"url"`
-	Processes   int                          `json:"processes"`
-	Connections connections                  `json:"connections"`
-	Records     *records                     `json:"records,omitempty"`
-	Requests    *requests                    `json:"requests,omitempty"`
-	Churn       *churn                       `json:"churn,omitempty"`
-	Slow        *slowReaders                 `json:"slow,omitempty"`
-	Paced       *paced                       `json:"paced,omitempty"`
-	Histograms  map[string]*sample.Histogram `json:"histograms,omitempty"`
-	Spread      *spread                      `json:"spread,omitempty"`
-	Series      map[int64][]byte             `json:"series,omitempty"` // packed histograms of response, by second
-	Faults      map[string]int               `json:"faults,omitempty"` // of the server
-	Troubles    map[string]int               `json:"troubles,omitempty"`
-	Self        usage                        `json:"self"`
+	Scenario  string `json:"scenario"`
+	URL       string `json:"url"`
+	Processes int    `json:"processes"`
+	accounts
+	Paced      *paced                       `json:"paced,omitempty"`
+	Histograms map[string]*sample.Histogram `json:"histograms,omitempty"`
+	Spread     *spread                      `json:"spread,omitempty"`
+	Series     map[int64][]byte             `json:"series,omitempty"` // packed histograms of response, by second
+	Faults     map[string]int               `json:"faults,omitempty"` // of the server
+	Troubles   map[string]int               `json:"troubles,omitempty"`
+	Self       usage                        `json:"self"`
 }
 
 // merge adds what another process of the same run found.
 func (o *outcome) merge(from *outcome) error {
 	o.Processes += from.Processes
-	o.Connections.merge(from.Connections)
-	mergeAccount(o.Records, from.Records, (*records).merge)
-	mergeAccount(o.Requests, from.Requests, (*requests).merge)
-	mergeAccount(o.Churn, from.Churn, (*churn).merge)
-	mergeAccount(o.Slow, from.Slow, (*slowReaders).merge)
-	mergeAccount(o.Paced, from.Paced, (*paced).merge)
+	o.accounts.merge(from.accounts)
+	if o.Paced != nil {
+		o.Paced.merge(*from.Paced)
+	}
 	for name, histogram := range from.Histograms {
 		o.Histograms[name].Merge(histogram)
 	}
@@ -239,13 +256,6 @@ func (o *outcome) merge(from *outcome) error {
 	o.Troubles = mergeTexts(o.Troubles, from.Troubles)
 	o.Self.merge(from.Self)
 	return o.mergeSeries(from.Series)
-}
-
-// mergeAccount merges what the scenario has; all processes of a run have the same.
-func mergeAccount[T any](into, from *T, merge func(into *T, from T)) {
-	if into != nil {
-		merge(into, *from)
-	}
 }
 
 func (o *outcome) mergeSeries(from map[int64][]byte) error {

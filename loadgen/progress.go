@@ -108,7 +108,7 @@ type progress struct {
 	// guarded by mu
 	mu    sync.Mutex
 	look  func() counts
-	since time.Time
+	since time.Time // zero if what is looked at knows its age
 }
 
 // startProgress begins; end it.
@@ -123,6 +123,13 @@ func (p *progress) now(look func() counts) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.look, p.since = look, time.Now()
+}
+
+// relay sets what is told from here on, of others who say since when they do what they do.
+func (p *progress) relay(look func() counts) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.look, p.since = look, time.Time{}
 }
 
 func (p *progress) run() {
@@ -146,7 +153,9 @@ func (p *progress) tick() {
 		return
 	}
 	c := p.look()
-	c.SecondsAgo = int64(time.Since(p.since).Seconds())
+	if !p.since.IsZero() {
+		c.SecondsAgo = int64(time.Since(p.since).Seconds())
+	}
 	p.to.tell(c)
 }
 

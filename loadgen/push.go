@@ -7,8 +7,8 @@ import (
 	"chatmonitor/loadgen/sample"
 )
 
-// pushCommand produces records and accounts for every push.
-type pushCommand struct {
+// pushFlags are those of a push, and of what happens beside one.
+type pushFlags struct {
 	targetFlags
 	groupFlags
 	fedFlags
@@ -18,29 +18,37 @@ type pushCommand struct {
 	fileFlags
 }
 
-func (c *pushCommand) validate() error {
-	return errors.Join(c.targetFlags.validate(), c.groupFlags.validate(), c.fedFlags.validate(c.Connections, c.Receivers), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+func (f pushFlags) validate() error {
+	return errors.Join(f.targetFlags.validate(), f.groupFlags.validate(), f.fedFlags.validate(f.Connections, f.Receivers),
+		f.paceFlags.validate(), f.feedFlags.validate(), f.outputFlags.validate())
 }
 
+// scenario has everything but what makes the load.
+func (f pushFlags) scenario(name string) scenario {
+	return scenario{name: name, target: f.targetFlags, output: f.outputFlags, files: f.fileFlags, receivers: f.Receivers, groups: f.Groups, firstGroup: f.FirstGroup}
+}
+
+func (f pushFlags) open(ctx context.Context, p *program, held share) (*feed, error) {
+	return openFeed(ctx, p, f.paceFlags, f.feedFlags, f.Seed, held)
+}
+
+// pushCommand produces records and accounts for every push.
+type pushCommand struct{ pushFlags }
+
 func (c *pushCommand) run(ctx context.Context, p *program, args []string) (int, error) {
-	return scenario{
-		name: "push", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Receivers, groups: c.Groups, firstGroup: c.FirstGroup,
-		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
-			return openPush(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
-		},
-	}.run(ctx, p, args)
+	sc := c.scenario("push")
+	sc.newLoad = func(ctx context.Context, p *program, held share) (load, error) {
+		f, err := c.open(ctx, p, held)
+		if err != nil {
+			return nil, err
+		}
+		return pushLoad{f}, nil
+	}
+	return sc.run(ctx, p, args)
 }
 
 // pushLoad is a feed and nothing else.
 type pushLoad struct{ *feed }
-
-func openPush(ctx context.Context, p *program, flags paceFlags, to feedFlags, seed uint64, held share) (load, error) {
-	f, err := openFeed(ctx, p, flags, to, seed, held)
-	if err != nil {
-		return nil, err
-	}
-	return pushLoad{f}, nil
-}
 
 func (l pushLoad) hears() listener { return listener{push: l.receive} }
 

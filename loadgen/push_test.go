@@ -36,6 +36,13 @@ func TestPushOfAGoodServer(t *testing.T) {
 		if receivers != 5 && n.Deliveries != 120*receivers { // 5 leaves a last group of two
 			t.Errorf("%d deliveries to groups of %d", n.Deliveries, receivers)
 		}
+		if got := r.Histograms[response]; got == nil || got.Summary() != r.Latency[response] {
+			t.Errorf("the histogram %+v is not that of %+v", got, r.Latency[response])
+		}
+		if last := len(r.Connections.Ramp) - 1; last != 11 || r.Connections.Ramp[last].Connections != 12 ||
+			r.Connections.Ramp[last].Seconds > r.Connections.ConnectSeconds || r.Connections.Ramp[0].Seconds <= 0 {
+			t.Errorf("ramp %+v in %v s", r.Connections.Ramp, r.Connections.ConnectSeconds)
+		}
 		if r.Latency[response].Count != r.Latency[service].Count || r.Self.RSSBytes == 0 || r.Self.Goroutines == 0 {
 			t.Errorf("latency %+v, self %+v", r.Latency, r.Self)
 		}

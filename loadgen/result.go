@@ -20,22 +20,19 @@ type rate struct {
 
 // result is what is printed; its JSON form is the contract with other programs.
 type result struct {
-	Schema         int                       `json:"schema"`
-	Scenario       string                    `json:"scenario"`
-	URL            string                    `json:"url"`
-	Processes      int                       `json:"processes"`
-	Connections    connections               `json:"connections"`
-	Records        *records                  `json:"records,omitempty"`
-	Requests       *requests                 `json:"requests,omitempty"`
-	Churn          *churn                    `json:"churn,omitempty"`
-	Slow           *slowReaders              `json:"slow,omitempty"`
-	Rate           *rate                     `json:"rate,omitempty"`
-	Latency        map[string]sample.Summary `json:"latency,omitempty"`
-	Series         []sample.Second           `json:"series,omitempty"` // of response, by the second of receipt
-	Self           usage                     `json:"self"`
-	Valid          bool                      `json:"valid"`
-	InvalidBecause []string                  `json:"invalid_because"`
-	WrongBecause   []string                  `json:"wrong_because"`
+	Schema    int    `json:"schema"`
+	Scenario  string `json:"scenario"`
+	URL       string `json:"url"`
+	Processes int    `json:"processes"`
+	accounts
+	Rate           *rate                        `json:"rate,omitempty"`
+	Latency        map[string]sample.Summary    `json:"latency,omitempty"`
+	Histograms     map[string]*sample.Histogram `json:"histograms,omitempty"` // what latency sums up
+	Series         []sample.Second              `json:"series,omitempty"`     // of response, by the second of receipt
+	Self           usage                        `json:"self"`
+	Valid          bool                         `json:"valid"`
+	InvalidBecause []string                     `json:"invalid_because"`
+	WrongBecause   []string                     `json:"wrong_because"`
 }
 
 func (o *outcome) result() (*result, error) {
@@ -44,24 +41,20 @@ func (o *outcome) result() (*result, error) {
 		return nil, err
 	}
 	r := &result{
-		Schema:      resultSchema,
-		Scenario:    o.Scenario,
-		URL:         o.URL,
-		Processes:   o.Processes,
-		Connections: o.Connections,
-		Records:     o.Records,
-		Requests:    o.Requests,
-		Churn:       o.Churn,
-		Slow:        o.Slow,
-		Rate:        o.Paced.rate(),
-		Series:      series,
-		Self:        o.Self,
+		Schema:    resultSchema,
+		Scenario:  o.Scenario,
+		URL:       o.URL,
+		Processes: o.Processes,
+		accounts:  o.accounts,
+		Rate:      o.Paced.rate(),
+		Series:    series,
+		Self:      o.Self,
 	}
 	if len(o.Histograms) > 0 {
-		r.Latency = map[string]sample.Summary{}
+		r.Latency, r.Histograms = map[string]sample.Summary{}, map[string]*sample.Histogram{}
 	}
 	for name, histogram := range o.allHistograms() {
-		r.Latency[name] = histogram.Summary()
+		r.Latency[name], r.Histograms[name] = histogram.Summary(), histogram
 	}
 	r.InvalidBecause = r.invalidities(o)
 	r.WrongBecause = r.wrongs(o.Faults)

@@ -11,13 +11,7 @@ import (
 
 // slowCommand has a share of the connections stop reading.
 type slowCommand struct {
-	targetFlags
-	Group groupFlags `embed:"" set:"receivers=100"`
-	fedFlags
-	paceFlags
-	feedFlags
-	outputFlags
-	fileFlags
+	pushFlags `embed:"" set:"receivers=100"`
 	SlowShare float64 `default:"0.1" help:"Share of the connections that read nothing from the start of the load to its end."`
 }
 
@@ -26,22 +20,21 @@ func (c *slowCommand) validate() error {
 	if !(c.SlowShare > 0 && c.SlowShare < 1) {
 		own = errors.New("--slow-share must be above 0 and below 1")
 	}
-	return errors.Join(own, c.targetFlags.validate(), c.Group.validate(), c.fedFlags.validate(c.Connections, c.Group.Receivers), c.paceFlags.validate(), c.feedFlags.validate(), c.outputFlags.validate())
+	return errors.Join(own, c.pushFlags.validate())
 }
 
 func (c *slowCommand) run(ctx context.Context, p *program, args []string) (int, error) {
-	return scenario{
-		name: "slow", target: c.targetFlags, output: c.outputFlags, files: c.fileFlags, receivers: c.Group.Receivers, groups: c.Groups, firstGroup: c.Group.FirstGroup,
-		newLoad: func(ctx context.Context, p *program, held share) (load, error) {
-			f, err := openFeed(ctx, p, c.paceFlags, c.feedFlags, c.Seed, held)
-			if err != nil {
-				return nil, err
-			}
-			l := &slowLoad{feed: f, slowShare: c.SlowShare, account: slowReaders{Closes: map[string]int{}}}
-			f.excluded = l.isSlow
-			return l, nil
-		},
-	}.run(ctx, p, args)
+	sc := c.scenario("slow")
+	sc.newLoad = func(ctx context.Context, p *program, held share) (load, error) {
+		f, err := c.open(ctx, p, held)
+		if err != nil {
+			return nil, err
+		}
+		l := &slowLoad{feed: f, slowShare: c.SlowShare, account: slowReaders{Closes: map[string]int{}}}
+		f.excluded = l.isSlow
+		return l, nil
+	}
+	return sc.run(ctx, p, args)
 }
 
 const (

@@ -160,6 +160,10 @@ type LoadgenResult struct {
 		Failed         int     `json:"failed"`
 		Dropped        int     `json:"dropped"`
 		ConnectSeconds float64 `json:"connect_seconds"`
+		Ramp           []struct {
+			Connections int     `json:"connections"`
+			Seconds     float64 `json:"seconds"`
+		} `json:"ramp"`
 	} `json:"connections"`
 	Records struct {
 		DeliveriesExpected int `json:"deliveries_expected"`
@@ -179,6 +183,13 @@ type LoadgenResult struct {
 		FirstReceiver Quantiles `json:"first_receiver"` // due to received by the first of a record's receivers
 		LastReceiver  Quantiles `json:"last_receiver"`  // by the last
 	} `json:"latency"`
+	Histograms map[string]struct {
+		HDR string `json:"hdr"` // HdrHistogram's V2 form, compressed, in base64
+	} `json:"histograms"`
+	Series []struct {
+		Second int `json:"second"` // of the measured time, by receipt
+		Quantiles
+	} `json:"series"`
 	Self struct {
 		BytesPerConnection float64 `json:"bytes_per_connection"`
 		CPUSeconds         float64 `json:"cpu_seconds"`

@@ -10,55 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// line is one figure of every variant.
-type line struct {
-	label    string
-	scenario string
-	name     string
-	format   func(float64) string
-	ratio    bool // with a line of ratios to the base below
-}
-
-// section is the lines of one scenario.
-type section struct {
-	scenario string
-	lines    []line
-}
-
-var sections = []section{
-	{idleScenario, []line{
-		{"connections held", idleScenario, ConnectionsHeld, count, false},
-		{"resident B/conn, as left", idleScenario, ResidentBytes, count, true},
-		{"resident B/conn, after GC", idleScenario, ResidentBytesGC, count, true},
-		{"kernel B/conn, both ends", idleScenario, KernelBytes, count, true},
-		{"resident + kernel B/conn", idleScenario, TotalBytes, count, true},
-	}},
-	{pushScenario, []line{
-		{"push p50 ms", pushScenario, PushP50, milliseconds, true},
-		{"push p99 ms", pushScenario, PushP99, milliseconds, true},
-		{"records lost", pushScenario, RecordsLost, count, false},
-	}},
-	{broadcastScenario, []line{
-		{"first receiver p50 ms", broadcastScenario, FirstReceiverP50, milliseconds, true},
-		{"last receiver p50 ms", broadcastScenario, LastReceiverP50, milliseconds, true},
-		{"deliveries/s", broadcastScenario, DeliveriesPerSec, count, true},
-		{"records lost", broadcastScenario, RecordsLost, count, false},
-	}},
-}
-
-// toolLines are the load generator's own share.
-var toolLines = []line{
-	{"idle: B/conn", idleScenario, LoadgenBytes, count, false},
-	{"idle: CPU s", idleScenario, LoadgenCPUSeconds, seconds, false},
-	{"push: lag p99 ms", pushScenario, LoadgenLagP99, milliseconds, false},
-	{"push: CPU s", pushScenario, LoadgenCPUSeconds, seconds, false},
-	{"broadcast: lag p99 ms", broadcastScenario, LoadgenLagP99, milliseconds, false},
-	{"broadcast: CPU s", broadcastScenario, LoadgenCPUSeconds, seconds, false},
-}
-
 // Print writes the comparative table and what must be known to read it.
 func (r *Run) Print(w io.Writer) error {
 	var out strings.Builder
+	standing, why := r.Standing()
+	fmt.Fprintf(&out, "%s: %s\n\n", standing, why)
 	r.writeTable(&out)
 	r.writeNotes(&out)
 	out.WriteString("\n" + r.Statement() + "\n")
@@ -76,27 +32,18 @@ func (r *Run) writeTable(out *strings.Builder) {
 		heading = append(heading, variant.Name)
 	}
 	rows := [][]string{heading}
-	for _, s := range sections {
-		if described := r.scenario(s.scenario); described != nil {
-			rows = append(rows, []string{described.Title()})
-			rows = append(rows, r.rows(s.lines)...)
-		}
+	for _, s := range r.usedSections() {
+		rows = append(append(rows, []string{s.title}), r.rows(s.lines)...)
 	}
-	rows = append(rows, []string{"load generator, its own share"})
-	rows = append(rows, r.rows(toolLines)...)
 	writeAligned(out, rows)
 }
 
 func (r *Run) rows(lines []line) [][]string {
 	var rows [][]string
 	for _, l := range lines {
-		if r.scenario(l.scenario) == nil {
-			continue
-		}
-		row, ratios := []string{"  " + l.label}, []string{"    / " + r.base()}
-		for _, variant := range r.Configuration.Variants {
-			f := r.Figure(variant.Name, l.scenario, l.name)
-			row, ratios = append(row, f.cell(l)), append(ratios, f.ratioCell())
+		row, ratios := []string{"  " + l.text}, []string{"    / " + r.base()}
+		for _, cell := range r.cells(l) {
+			row, ratios = append(row, cell.figure()), append(ratios, cell.ratioText())
 		}
 		rows = append(rows, row)
 		if l.ratio && slices.ContainsFunc(ratios[1:], func(cell string) bool { return cell != "" }) {
@@ -104,43 +51,6 @@ func (r *Run) rows(lines []line) [][]string {
 		}
 	}
 	return rows
-}
-
-const (
-	noFigure = "-"
-	invalid  = "!"
-)
-
-// cell is the figure with its spread. Of sums, every round is in the figure already.
-func (f *Figure) cell(l line) string {
-	if f == nil || f.Value == nil {
-		return noFigure
-	}
-	text := l.format(*f.Value)
-	if low, high := l.format(*f.Min), l.format(*f.Max); l.ratio && len(f.Samples) > 1 {
-		text += " (" + low + ".." + high + ")"
-	}
-	if !f.Valid {
-		text += invalid
-	}
-	return text
-}
-
-func (f *Figure) ratioCell() string {
-	switch {
-	case f == nil || f.Ratio == nil:
-		return ""
-	case f.Ratio.Value == nil:
-		return noFigure
-	}
-	text := "x" + ratio(*f.Ratio.Value)
-	if f.Ratio.Min != nil {
-		text += " (" + ratio(*f.Ratio.Min) + ".." + ratio(*f.Ratio.Max) + ")"
-	}
-	if !f.Ratio.Valid {
-		text += invalid
-	}
-	return text
 }
 
 // Title is the scenario in a line: what was done, how often, for how long.
@@ -196,19 +106,7 @@ func writeAligned(out *strings.Builder, rows [][]string) {
 }
 
 func (r *Run) writeNotes(out *strings.Builder) {
-	notes := r.legend()
-	for _, f := range r.Figures {
-		if f.Value == nil && len(f.Unavailable) > 0 && printed(f) {
-			notes = append(notes, fmt.Sprintf("- No %s of %s: %s", f.Name, f.Variant, f.Unavailable[0]))
-		}
-	}
-	for _, failure := range r.Failures {
-		notes = append(notes, invalid+" "+failure.String())
-	}
-	if r.Interrupted {
-		notes = append(notes, invalid+" The run was interrupted: what is missing was not measured.")
-	}
-	if len(notes) > 0 {
+	if notes := append(r.legend(), r.troubles()...); len(notes) > 0 {
 		out.WriteString("\n" + strings.Join(notes, "\n") + "\n")
 	}
 }
@@ -226,7 +124,8 @@ func (r *Run) legend() []string {
 		lines = append(lines, "Deliveries/s: receivers / median time to the last of them.")
 	}
 	if len(r.Configuration.Variants) > 1 {
-		lines = append(lines, fmt.Sprintf("/ %s: in the same round, where there are rounds; else figure by figure; %s: its own can't be told from zero.", r.base(), noFigure))
+		lines = append(lines, fmt.Sprintf("/ %s: in the same round, where there are rounds; else figure by figure. %s: the rounds don't agree on which is larger.\n"+
+			"  %s: the base's own can't be told from zero.", r.base(), undecided, noFigure))
 	}
 	for _, v := range r.Configuration.Variants {
 		if v.Note != "" {
@@ -259,12 +158,8 @@ func (r *Run) Statement() string {
 	if bytes, known := m.MemoryBytes.Value(); known {
 		memory = fmt.Sprintf("%.1f GiB", bytes/(1<<30))
 	}
-	commit := r.Environment.Commit
-	if r.Environment.Dirty {
-		commit += " with changes"
-	}
 	return fmt.Sprintf("%d x %s, %s, Linux %s, %s, commit %s; %s Kafka broker%s.",
-		m.Cores, m.CPUModel, memory, m.Kernel, r.Environment.GoVersion, commit,
+		m.Cores, m.CPUModel, memory, m.Kernel, r.Environment.GoVersion, r.commit(),
 		r.Configuration.Broker.Kind, brokerNote(r.Configuration.Broker))
 }
 
@@ -307,4 +202,12 @@ func threeDigits(v float64) string {
 		decimals = 3
 	}
 	return strconv.FormatFloat(v, 'f', decimals, 64)
+}
+
+// short prints a number without digits that say nothing.
+func short(v float64) string {
+	if v >= 1000 {
+		return count(v)
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
 }

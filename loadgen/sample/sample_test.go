@@ -56,6 +56,9 @@ func TestMergeIsAsIfOneHadCountedAll(t *testing.T) {
 	if merged.Summary() != all.Summary() || merged.Clamped() != all.Clamped() {
 		t.Errorf("merged %+v\nwant   %+v", merged.Summary(), all.Summary())
 	}
+	if !merged.hdr.Equals(all.hdr) {
+		t.Error("the counts of some values differ")
+	}
 }
 
 func TestOutOfRangeIsClampedAndCounted(t *testing.T) {

@@ -2,8 +2,10 @@ package sample
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -213,15 +215,85 @@ func TestRawSaysWhatItCouldNotWrite(t *testing.T) {
 func TestPercentileFile(t *testing.T) {
 	dir := t.TempDir()
 	h := NewHistogram()
-	h.Record(2_000_000)
+	for n := range int64(10_000) {
+		h.Record((n + 1) * 10_000) // 10 us to 100 ms, evenly
+	}
 	if err := h.WritePercentiles(dir, "x"); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "x.hgrm"))
-	if err != nil || !strings.HasPrefix(strings.TrimLeft(string(text), " "), "Value") || !strings.Contains(string(text), "2.00") {
-		t.Errorf("error %v:\n%s", err, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, footer := readPercentiles(t, string(text))
+	for i, row := range rows {
+		exact := float64(100) * row.percentile
+		if i > 0 && (row.value < rows[i-1].value || row.percentile < rows[i-1].percentile || row.count < rows[i-1].count) {
+			t.Errorf("row %+v follows %+v", row, rows[i-1])
+		}
+		if i > 0 && math.Abs(row.value-exact) > 0.001*exact+0.01 {
+			t.Errorf("%g of all values are below %g ms, want %g", row.percentile, row.value, exact)
+		}
+		if distance := 1 / (1 - row.percentile); row.percentile < 1 && math.Abs(row.inverse-distance) > 0.01*distance {
+			t.Errorf("1/(1-%g) is said to be %g", row.percentile, row.inverse)
+		}
+	}
+	if last := rows[len(rows)-1]; len(rows) < 40 || last.count != 10_000 || last.percentile != 1 {
+		t.Errorf("%d rows, the last %+v", len(rows), last)
+	}
+	if footer["Max"] < 99.9 || footer["Max"] > 100.1 || footer["Total count"] != 10_000 || math.Abs(footer["Mean"]-50) > 0.1 {
+		t.Errorf("footer %v", footer)
 	}
 	if err := h.WritePercentiles(filepath.Join(dir, "missing"), "x"); err == nil {
 		t.Error("a file in no directory was written")
 	}
+}
+
+// percentileRow is a line of a .hgrm file.
+type percentileRow struct {
+	value, percentile float64
+	count             int64
+	inverse           float64 // the plotter's horizontal axis
+}
+
+// readPercentiles reads a .hgrm file as HdrHistogram's plotter does: a line of headings, rows of four columns, and
+// lines of "#[name = number, name = number]".
+func readPercentiles(t *testing.T, text string) (rows []percentileRow, footer map[string]float64) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if got := strings.Join(strings.Fields(lines[0]), " "); got != "Value Percentile TotalCount 1/(1-Percentile)" {
+		t.Fatalf("headings %q", got)
+	}
+	footer = map[string]float64{}
+	for _, line := range lines[1:] {
+		line = strings.TrimSpace(line)
+		if inner, ok := strings.CutPrefix(line, "#["); ok {
+			for pair := range strings.SplitSeq(strings.TrimSuffix(inner, "]"), ",") {
+				name, number, _ := strings.Cut(pair, "=")
+				footer[strings.TrimSpace(name)] = mustParse(t, strings.TrimSpace(number))
+			}
+			continue
+		}
+		if line == "" {
+			continue
+		}
+		columns := strings.Fields(line)
+		if len(columns) != 4 {
+			t.Fatalf("row %q has %d columns", line, len(columns))
+		}
+		rows = append(rows, percentileRow{
+			value: mustParse(t, columns[0]), percentile: mustParse(t, columns[1]),
+			count: int64(mustParse(t, columns[2])), inverse: mustParse(t, columns[3]),
+		})
+	}
+	return rows, footer
+}
+
+func mustParse(t *testing.T, text string) float64 {
+	t.Helper()
+	number, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatalf("a number: %v", err)
+	}
+	return number
 }

@@ -21,7 +21,7 @@ type config struct {
 	Topic            string        `default:"chat" placeholder:"NAME" help:"Kafka topic of the chat records. Default: ${default}."`
 	MaxRecordBytes   int           `default:"262144" placeholder:"BYTES" help:"Longer records are skipped. Default: ${default}."`
 	Receivers        int           `default:"1" placeholder:"COUNT" help:"Clients that get every record: the first so many that upgraded on /ws. Default: ${default}."`
-	Loops            int           `default:"0" placeholder:"COUNT" help:"Threads that serve sockets. Default: GOMAXPROCS, which is then raised by two for the others unless it is set."`
+	Loops            int           `default:"0" placeholder:"COUNT" help:"Threads that serve sockets. Default: GOMAXPROCS, which is then raised by one for the others unless it is set."`
 	SocketSendBuffer int           `default:"65536" placeholder:"BYTES" help:"Kernel send buffer of a connection. Default: ${default}."`
 	Drain            time.Duration `default:"10s" placeholder:"TIME" help:"Time after SIGTERM or SIGINT until the process has ended, at the latest. Clients are cut off at once. Default: ${default}."`
 }

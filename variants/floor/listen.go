@@ -38,8 +38,9 @@ func loopCount(c config) int {
 // spareProcs is how many more threads may run Go code than there are loops. A loop waits in a blocking epoll_wait,
 // of which Go's scheduler knows nothing but that it is a system call, and keeps its place among the GOMAXPROCS until
 // the runtime's monitor takes it away, up to 10 ms later. Were all places taken so, the feed's goroutines would lie
-// for as long, with the record that is being measured.
-const spareProcs = 2
+// for as long, with the record that is being measured. One more is enough: those that nothing keeps busy cost
+// processor time, since Go wakes another thread to look for work whenever one becomes ready.
+const spareProcs = 1
 
 // raiseProcs makes room for the goroutines besides the loops, unless the environment says how much there is to be.
 func raiseProcs(loops int) {

@@ -1,0 +1,190 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+)
+
+// line is one figure of every variant, as the reports print it.
+type line struct {
+	text     string // in the text table, unit included
+	label    string
+	unit     string
+	scenario string
+	name     string
+	format   func(float64) string
+	ratio    bool // compared with the base, and printed with its spread
+}
+
+// section is the lines of one scenario.
+type section struct {
+	scenario string
+	lines    []line
+}
+
+var sections = []section{
+	{idleScenario, []line{
+		{"connections held", "Connections held", "connections", idleScenario, ConnectionsHeld, count, false},
+		{"resident B/conn, as left", "Resident memory, as left", "B per connection", idleScenario, ResidentBytes, count, true},
+		{"resident B/conn, after GC", "Resident memory, after a full collection", "B per connection", idleScenario, ResidentBytesGC, count, true},
+		{"kernel B/conn, both ends", "Kernel slab, both ends", "B per connection", idleScenario, KernelBytes, count, true},
+		{"resident + kernel B/conn", "Resident and kernel, as left", "B per connection", idleScenario, TotalBytes, count, true},
+	}},
+	{pushScenario, []line{
+		{"push p50 ms", "Due to received, p50", "ms", pushScenario, PushP50, milliseconds, true},
+		{"push p99 ms", "Due to received, p99", "ms", pushScenario, PushP99, milliseconds, true},
+		{"records lost", "Deliveries lost", "deliveries", pushScenario, RecordsLost, count, false},
+	}},
+	{broadcastScenario, []line{
+		{"first receiver p50 ms", "Due to the first receiver, p50", "ms", broadcastScenario, FirstReceiverP50, milliseconds, true},
+		{"last receiver p50 ms", "Due to the last receiver, p50", "ms", broadcastScenario, LastReceiverP50, milliseconds, true},
+		{"deliveries/s", "Deliveries: receivers / p50 of the last", "per second", broadcastScenario, DeliveriesPerSec, count, true},
+		{"records lost", "Deliveries lost", "deliveries", broadcastScenario, RecordsLost, count, false},
+	}},
+}
+
+// toolLines are the load generator's own share.
+var toolLines = []line{
+	{"idle: B/conn", "Resident memory, idle", "B per connection", idleScenario, LoadgenBytes, count, false},
+	{"idle: CPU s", "Processor time, idle", "s", idleScenario, LoadgenCPUSeconds, seconds, false},
+	{"push: lag p99 ms", "Sent late, push, p99", "ms", pushScenario, LoadgenLagP99, milliseconds, false},
+	{"push: CPU s", "Processor time, push", "s", pushScenario, LoadgenCPUSeconds, seconds, false},
+	{"broadcast: lag p99 ms", "Sent late, broadcast, p99", "ms", broadcastScenario, LoadgenLagP99, milliseconds, false},
+	{"broadcast: CPU s", "Processor time, broadcast", "s", broadcastScenario, LoadgenCPUSeconds, seconds, false},
+}
+
+const (
+	noFigure = "-"
+	invalid  = "!"
+	// undecided marks a ratio whose spread holds 1.
+	undecided = "~"
+)
+
+// cell is a figure as text, in pieces.
+type cell struct {
+	Value, Low, High string // Low and High are "" if there is no spread
+	N                string // what the figure comes from
+	Ratio            string // to the base; "" if there is none
+	RatioLow         string
+	RatioHigh        string
+	Undecided        bool // the ratio's spread holds 1
+	Invalid          bool // the figure must not be used
+	RatioInvalid     bool
+	Why              string // why there is no figure, or why it must not be used
+}
+
+// cells are the line's, one for each variant.
+func (r *Run) cells(l line) []cell {
+	var cells []cell
+	for _, variant := range r.Configuration.Variants {
+		cells = append(cells, r.Figure(variant.Name, l.scenario, l.name).cell(l))
+	}
+	return cells
+}
+
+func (f *Figure) cell(l line) cell {
+	if f == nil || f.Value == nil {
+		c := cell{Value: noFigure, Why: "not measured"}
+		if f != nil && len(f.Unavailable) > 0 {
+			c.Why = f.Unavailable[0]
+		}
+		return c
+	}
+	c := cell{Value: l.format(*f.Value), N: f.n(), Invalid: !f.Valid}
+	if l.ratio && len(f.Samples) > 1 {
+		c.Low, c.High = l.format(*f.Min), l.format(*f.Max)
+	}
+	if !f.Valid {
+		c.Why = f.Invalid[0]
+	}
+	if l.ratio && f.Ratio != nil {
+		c.addRatio(f.Ratio)
+	}
+	return c
+}
+
+func (c *cell) addRatio(r *Ratio) {
+	c.RatioInvalid = !r.Valid
+	switch {
+	case r.Value == nil:
+		c.Ratio = noFigure
+		return
+	case r.Min != nil:
+		c.RatioLow, c.RatioHigh = ratio(*r.Min), ratio(*r.Max)
+		c.Undecided = *r.Min <= 1 && 1 <= *r.Max
+	}
+	c.Ratio = ratio(*r.Value)
+}
+
+// n says how many of what the figure comes from.
+func (f *Figure) n() string {
+	switch {
+	case len(f.Points) > 0:
+		return plural(len(f.Points)-1, "count")
+	case f.Scenario == idleScenario:
+		return plural(len(f.Samples), "measurement")
+	}
+	return plural(len(f.Samples), "round")
+}
+
+// n is what the cells of a line have in common; where they differ, each.
+func commonN(cells []cell) string {
+	var all []string
+	for _, c := range cells {
+		if c.N != "" && !slices.Contains(all, c.N) {
+			all = append(all, c.N)
+		}
+	}
+	switch len(all) {
+	case 0:
+		return "none"
+	case 1:
+		return all[0]
+	}
+	return all[0] + " to " + all[len(all)-1]
+}
+
+// figure is the cell in the text table.
+func (c cell) figure() string {
+	text := c.Value
+	if c.Low != "" {
+		text += " (" + c.Low + ".." + c.High + ")"
+	}
+	if c.Invalid {
+		text += invalid
+	}
+	return text
+}
+
+// ratioText is the cell's ratio in the text table.
+func (c cell) ratioText() string {
+	if c.Ratio == "" || c.Ratio == noFigure {
+		return c.Ratio
+	}
+	text := "x" + c.Ratio
+	if c.RatioLow != "" {
+		text += fmt.Sprintf(" (%s..%s)", c.RatioLow, c.RatioHigh)
+	}
+	if c.Undecided {
+		text = undecided + text
+	}
+	if c.RatioInvalid {
+		text += invalid
+	}
+	return text
+}
+
+// ratioProse is the cell's ratio in a sentence.
+func (c cell) ratioProse() string {
+	text := "×" + c.Ratio
+	if c.RatioLow != "" {
+		text += " (" + c.RatioLow + " to " + c.RatioHigh + ")"
+	}
+	if c.Undecided {
+		text = undecided + text
+	}
+	if c.RatioInvalid {
+		text += invalid
+	}
+	return text
+}
