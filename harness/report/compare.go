@@ -186,10 +186,7 @@ func (c *Comparison) Print(w io.Writer) error {
 	for _, note := range c.notes() {
 		out.WriteString(note + "\n")
 	}
-	if _, err := io.WriteString(w, out.String()); err != nil {
-		return fmt.Errorf("report: print the comparison: %w", err)
-	}
-	return nil
+	return writeText(w, out.String())
 }
 
 func (c *Comparison) printDifferences(out *strings.Builder) {

@@ -5,6 +5,7 @@ import (
 	"html"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // WriteMarkdown writes the run as Markdown: what the page has, without the drawings.
@@ -117,7 +118,7 @@ func (r *Run) markdownRows(l line) [][]string {
 
 // fence writes lines as they are, between marks that none of them contains.
 func (m *markdown) fence(lines []string) {
-	text := strings.Join(lines, "\n")
+	text := printable(strings.Join(lines, "\n"))
 	mark := "```"
 	for strings.Contains(text, mark) {
 		mark += "`"
@@ -130,7 +131,7 @@ func escaped(text string) string {
 	var out strings.Builder
 	for i, c := range text {
 		switch {
-		case c == '\n' || c == '\r':
+		case !unicode.IsPrint(c): // ends of lines too: a table has one line a row
 			c = ' '
 		case strings.ContainsRune("\\`*_[]<>|~#&", c):
 			out.WriteByte('\\')

@@ -71,7 +71,7 @@ func (r *Run) WriteHTML(w io.Writer) error {
 	if err := pageTemplate.Execute(&out, p); err != nil {
 		return fmt.Errorf("report: make the page: %w", err)
 	}
-	if _, err := w.Write(out.Bytes()); err != nil {
+	if _, err := io.WriteString(w, printable(out.String())); err != nil {
 		return fmt.Errorf("report: write the page: %w", err)
 	}
 	return nil

@@ -18,10 +18,7 @@ func (r *Run) Print(w io.Writer) error {
 	r.writeTable(&out)
 	r.writeNotes(&out)
 	out.WriteString("\n" + r.Statement() + "\n")
-	if _, err := io.WriteString(w, out.String()); err != nil {
-		return fmt.Errorf("report: print the table: %w", err)
-	}
-	return nil
+	return writeText(w, out.String())
 }
 
 // writeTable has a column for each variant and a section for each scenario that

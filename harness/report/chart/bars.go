@@ -1,5 +1,7 @@
 package chart
 
+import "slices"
+
 // Bars is stacked bars, one below the other.
 type Bars struct {
 	ID                 string // unique in the page
@@ -24,8 +26,29 @@ const (
 	partSample = 11.
 )
 
+// Longer texts are shortened to these shares of the width.
+const (
+	labelShare  = 0.4
+	totalShare  = 0.2
+	legendShare = 0.9
+)
+
+// shortened is the same with texts that leave room for the bars.
+func (b Bars) shortened() Bars {
+	b.Parts, b.Rows = slices.Clone(b.Parts), slices.Clone(b.Rows)
+	for i := range b.Parts {
+		b.Parts[i] = fitting(b.Parts[i], b.Width*legendShare)
+	}
+	for i := range b.Rows {
+		b.Rows[i].Label = fitting(b.Rows[i].Label, b.Width*labelShare)
+		b.Rows[i].Total = fitting(b.Rows[i].Total, b.Width*totalShare)
+	}
+	return b
+}
+
 // SVG draws the bars.
 func (b Bars) SVG() string {
+	b = b.shortened()
 	labels, totals := b.margins()
 	top := b.legendHeight() + above
 	bottomOfBars := top + float64(len(b.Rows))*(barHeight+barSpace)

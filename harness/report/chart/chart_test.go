@@ -100,7 +100,7 @@ func TestPlot(t *testing.T) {
 	if counts["script"] != 0 || counts["title"] != 1 || counts["desc"] != 1 || counts["svg"] != 1 {
 		t.Errorf("elements %v", counts)
 	}
-	if strings.Count(texts, hostile) < 6 || !strings.Contains(texts, "steps") {
+	if strings.Count(texts, "<script>") < 6 || !strings.Contains(texts, "steps") {
 		t.Errorf("texts %s", texts)
 	}
 	svg := p.SVG()

@@ -71,7 +71,8 @@ func (p Plot) legend(d *drawing) float64 {
 		if s.Name == "" {
 			continue
 		}
-		width := sample + 5 + textWidth(s.Name)
+		name := fitting(s.Name, p.Width-besideTicks-right-sample-5)
+		width := sample + 5 + textWidth(name)
 		if named == 0 || x+width > p.Width-right {
 			x, y = besideTicks, y+legendRow
 		}
@@ -84,7 +85,7 @@ func (p Plot) legend(d *drawing) float64 {
 			d.marker(s, x+sample/2, y-4)
 		}
 		d.printf(`</g>`)
-		d.text("label", atStart, x+sample+5, y, s.Name)
+		d.text("label", atStart, x+sample+5, y, name)
 		x += width + gap
 	}
 	return y
@@ -126,7 +127,7 @@ func (p Plot) frame(top float64) frame {
 	f.y, f.yTicks = newScale(p.Y, low, high, p.Height-bottom, top), ticks
 	left := 0.
 	for _, t := range ticks {
-		left = max(left, besideTicks+textWidth(t.Label))
+		left = min(max(left, besideTicks+textWidth(t.Label)), p.Width/2)
 	}
 	low, high, ticks = p.X.fit(xs)
 	f.x, f.xTicks = newScale(p.X, low, high, left, p.Width-right), ticks
