@@ -266,3 +266,25 @@ func (e *expedition) verdict(ctx context.Context) error {
 	}
 	return &codedError{errors.New(strings.Join(reasons, "\n  ")), code}
 }
+
+// readMillion reads what only a run up to a million has; nil: it is another run.
+func readMillion(path string) (*millionRun, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, report.FileName)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the run: %w", err)
+	}
+	var r struct {
+		report.Run
+		Million *million `json:"million"`
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if r.Million == nil {
+		return nil, nil
+	}
+	return &millionRun{Run: r.Run, Million: *r.Million}, nil
+}

@@ -36,6 +36,12 @@ func (c *reportCommand) Run(std streams) error {
 	case "html":
 		return run.WriteHTML(std.stdout)
 	}
+	switch million, err := readMillion(c.Folder); {
+	case err != nil:
+		return err
+	case million != nil:
+		return million.printMillion(std.stdout)
+	}
 	return run.Print(std.stdout)
 }
 
