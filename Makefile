@@ -7,13 +7,14 @@ BIN := bin
 PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
+MILLIONFLAGS ?=
 DEMOFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench demo clean
+.PHONY: help build test race lint fuzz bench bench-million demo clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build server, goroutine, floor, loadgen and harness into bin/
 	$(GO) build -o $(BIN)/ $(PROGRAMS)
@@ -40,6 +41,9 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
+
+bench-million: build ## take each server to a million connections, in a virtual machine if need be; says what it lacks
+	$(BIN)/harness million $(MILLIONFLAGS)
 
 demo: build ## run a broker, the server and made-up chat, to look at; Ctrl-C ends it
 	$(BIN)/harness demo $(DEMOFLAGS)

@@ -110,7 +110,7 @@ func (e *expedition) undertake(ctx context.Context, std streams, out string) err
 			return err
 		}
 	}
-	if err := e.record.printMillion(std.stdout); err != nil {
+	if err := errors.Join(saveReports(e.folder, &e.record.Run), e.record.printMillion(std.stdout)); err != nil {
 		return err
 	}
 	fmt.Fprintln(std.stdout, filepath.Join(e.folder, report.FileName))
@@ -127,6 +127,7 @@ func (e *expedition) begin(ctx context.Context) {
 		Base:        e.variants[0].name,
 		Broker:      report.Broker{Kind: stack.KindEmbedded, Topic: climbTopic, Partitions: climbPartitions, Note: guestBrokerNote},
 		Connections: top, ConnectionsFrom: []report.Bound{}, Rounds: 1, Seed: 1, Order: climbOrder,
+		RatePerSecond: e.plan.Sample.Rate, DurationSeconds: e.plan.Sample.Duration.Seconds(), // of the pushes at each step
 		Scenarios: []report.Scenario{{Name: "idle", Shows: idleShows, Connections: e.plan.Steps, Rounds: 1}},
 	}
 	for _, v := range e.variants {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"chatmonitor/harness/ladder"
 	"chatmonitor/harness/probe"
 	"chatmonitor/harness/report"
@@ -104,6 +106,26 @@ func theMillion(t *testing.T, out string) *millionRun {
 	return &r
 }
 
+// wantSchema holds a run's file against the schema.
+func wantSchema(t *testing.T, folder string) {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "results", "run.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(folder, report.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	instance, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(instance); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMillionHere(t *testing.T) {
 	c, out := startMillion(t.Context(), t, "--variants=floor,goroutine-plain", "--steps=10,40")
 	c.want(t, 0)
@@ -124,6 +146,12 @@ func TestMillionHere(t *testing.T) {
 	}
 	if f := r.Figure("floor", "idle", report.ConnectionsHeld); f == nil || f.Value == nil || *f.Value != 40 {
 		t.Errorf("figure %+v", f)
+	}
+	wantSchema(t, filepath.Join(out, r.ID))
+	for name := range reportFiles(&r.Run) {
+		if _, err := os.Stat(filepath.Join(out, r.ID, name)); err != nil {
+			t.Error(err)
+		}
 	}
 	again := start(t.Context(), nil, "report", filepath.Join(out, r.ID))
 	again.want(t, 0)
@@ -230,7 +258,7 @@ func guestSaying(t *testing.T, messages ...any) *expedition {
 		t.Fatal(err)
 	}
 	return &expedition{
-		plan: plan, variants: []variant{productVariant()}, bin: binaries{bin}, stderr: newOutput(), inMachine: true,
+		plan: plan, variants: []variant{productVariant()}, bin: binaries{bin}, stderr: newOutput(), inMachine: true, host: probe.Machine{Cores: 2},
 		machine: machineFlags{Accel: "tcg", CPUs: 2}, supplies: vm.Supplies{Kernel: "/vmlinuz-6", MemoryBytes: 1 << 30},
 	}
 }
@@ -245,13 +273,13 @@ func stepAt(connections int, residentBytes float64) guestMessage {
 	}
 	m := report.Measurement{Variant: "reactor", Scenario: "idle", Round: 1, Connections: connections, ServerCommand: []string{"server"},
 		Snapshots: []probe.Snapshot{at("ready", true, 0, 10e6), at("held", false, connections, residentBytes), at("held", true, connections, residentBytes*0.9)},
-		Loadgen:   json.RawMessage(fmt.Sprintf(`{"schema":1,"connections":{"held":%d,"connect_seconds":2}}`, connections))}
+		Loadgen:   json.RawMessage(fmt.Sprintf(`{"schema":1,"connections":{"held":%d,"connect_seconds":2},"valid":true}`, connections))}
 	push := json.RawMessage(`{"schema":1,"records":{"deliveries":1000,"lost":0}}`)
 	return guestMessage{Event: &ladder.Event{Step: &ladder.Step{Connections: connections, Measurement: m, Push: push}}}
 }
 
 var (
-	hello = guestMessage{Hello: &guestHello{HugePages: "always", Machine: probe.Machine{Kernel: "6.1"}}}
+	hello = guestMessage{Hello: &guestHello{HugePages: "always", Machine: probe.Machine{Kernel: "6.1", Cores: 2}}}
 	bye   = guestMessage{Bye: true}
 	vital = guestMessage{Event: &ladder.Event{Vital: &ladder.Vital{Doing: ladder.Connecting, Connections: 77, ServerBytes: 5 << 20}}}
 )
@@ -276,6 +304,7 @@ func TestClimbInAMachine(t *testing.T) {
 	if r.Environment.Machine.Kernel != "6.1" {
 		t.Errorf("environment %+v", r.Environment.Machine)
 	}
+	wantSchema(t, filepath.Join(out, r.ID))
 	if log, err := os.ReadFile(filepath.Join(out, r.ID, "server.log")); err != nil || string(log) != "listening" {
 		t.Errorf("log %q, %v", log, err)
 	}

@@ -49,8 +49,8 @@ func (c *climb) loadsTogether(connections int, sample *load) json.RawMessage {
 			ConnectSeconds float64 `json:"connect_seconds"`
 		} `json:"connections"`
 		Self struct {
-			RSSBytes           float64 `json:"rss_bytes"`
-			BytesPerConnection float64 `json:"bytes_per_connection"`
+			RSSBytes           int64   `json:"rss_bytes"`
+			BytesPerConnection int64   `json:"bytes_per_connection"`
 			CPUSeconds         float64 `json:"cpu_seconds"`
 		} `json:"self"`
 		Valid bool `json:"valid"`
@@ -67,10 +67,10 @@ func (c *climb) loadsTogether(connections int, sample *load) json.RawMessage {
 		rss, _ := took.RSSBytes.Value()
 		user, _ := took.CPUUserSeconds.Value()
 		system, _ := took.CPUSystemSeconds.Value()
-		all.Self.RSSBytes += rss
+		all.Self.RSSBytes += int64(rss)
 		all.Self.CPUSeconds += user + system
 	}
-	all.Self.BytesPerConnection = all.Self.RSSBytes / float64(connections)
+	all.Self.BytesPerConnection = all.Self.RSSBytes / int64(max(connections, 1))
 	raw, err := json.Marshal(all)
 	if err != nil {
 		panic(err) // numbers that are none of JSON's cannot come up
