@@ -8,15 +8,16 @@ PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
 INDEXFLAGS ?= -benchtime=200ms -count=6
+MILLIONFLAGS ?=
 DEMOFLAGS ?=
 FORMAT ?= text
 DOCTORFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench bench-index report compare doctor demo kafka-image clean
+.PHONY: help build test race lint fuzz bench bench-index bench-million report compare doctor demo kafka-image clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build server, goroutine, floor, loadgen and harness into bin/
 	$(GO) build -o $(BIN)/ $(PROGRAMS)
@@ -46,6 +47,9 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
+
+bench-million: build ## take each server to a million connections, in a virtual machine if need be; says what it lacks
+	$(BIN)/harness million $(MILLIONFLAGS)
 
 bench-index: ## what rules cost in memory and time, as Go's benchmark format on stdout; some minutes
 	@$(GO) test -run '^$$' -bench . -timeout 30m $(INDEXFLAGS) ./server/monitor

@@ -117,7 +117,7 @@ func (c *campaign) execute(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.saveReports()
+	return saveReports(c.folder, c.record)
 }
 
 // step makes one measurement and reports whether its variant should be given up.

@@ -19,12 +19,18 @@ import (
 
 	"chatmonitor/harness/report"
 	"chatmonitor/harness/stack/stacktest"
+	"chatmonitor/harness/vm"
 )
 
 // patience is how long a test waits for what must happen.
 const patience = 60 * time.Second
 
-func TestMain(m *testing.M) { stacktest.Main(m) }
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == vm.QEMU {
+		os.Exit(beQEMU())
+	}
+	stacktest.Main(m)
+}
 
 // output is a buffer that may be read while it is written.
 type output struct {

@@ -57,6 +57,9 @@ type commandLine struct {
 	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
 	Doctor  doctorCommand  `cmd:"" help:"Say what this machine allows, and how to lift it."`
 	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
+	Million millionCommand `cmd:"" help:"Take each server up to a million connections, and measure its memory on the way."`
+	VM      vmCommand      `cmd:"" name:"vm" help:"The same, always in a virtual machine that is made for it."`
+	Guest   guestCommand   `cmd:"" hidden:"" help:"Be the first process of such a virtual machine."`
 	Broker  brokerCommand  `cmd:"" help:"Run a Kafka broker until a signal; prints one JSON line when it is ready."`
 }
 

@@ -36,23 +36,29 @@ func (c *reportCommand) Run(std streams) error {
 	case "html":
 		return run.WriteHTML(std.stdout)
 	}
+	switch million, err := readMillion(c.Folder); {
+	case err != nil:
+		return err
+	case million != nil:
+		return million.printMillion(std.stdout)
+	}
 	return run.Print(std.stdout)
 }
 
-// files are what a run leaves beside run.json, all made from it.
-func (c *campaign) files() map[string]func(io.Writer) error {
+// reportFiles are what a run leaves beside run.json, all made from it.
+func reportFiles(r *report.Run) map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{
-		"bench.txt":   c.record.WriteBench,
-		"report.md":   c.record.WriteMarkdown,
-		"report.html": c.record.WriteHTML,
+		"bench.txt":   r.WriteBench,
+		"report.md":   r.WriteMarkdown,
+		"report.html": r.WriteHTML,
 	}
 }
 
 // saveReports writes them; what one of them can't be made of does not keep the others.
-func (c *campaign) saveReports() error {
+func saveReports(folder string, r *report.Run) error {
 	var all error
-	for name, write := range c.files() {
-		file, err := os.Create(filepath.Join(c.folder, name))
+	for name, write := range reportFiles(r) {
+		file, err := os.Create(filepath.Join(folder, name))
 		if err == nil {
 			err = errors.Join(write(file), file.Close())
 		}

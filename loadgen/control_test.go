@@ -118,6 +118,29 @@ func TestIdleTellsConnectionsThatDied(t *testing.T) {
 	}
 }
 
+// TestRunsBesideEachOther: an idle run and a push to the same server share no group, so that each gets its own.
+func TestRunsBesideEachOther(t *testing.T) {
+	f := newFakeServer(t)
+	startControlled(t, f, "idle", "--connections=5", "--first-group=1000").next(t)
+	push := startControlled(t, f, quickPush("--receivers=3", "--first-group=1005")...)
+	push.next(t)
+	for group, want := range map[int]int{999: 0, 1000: 1, 1004: 1, 1005: 3, 1008: 3, 1009: 0} {
+		if got := f.listeners(group); got != want {
+			t.Errorf("%d connections listen to group %d, want %d", got, group, want)
+		}
+	}
+	if _, err := io.WriteString(push.stdin, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	var r result
+	if err := json.Unmarshal(push.next(t)["result"], &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.WrongBecause) != 0 || r.Records.Deliveries != 3*120 {
+		t.Errorf("records %+v, wrong: %v", *r.Records, r.WrongBecause)
+	}
+}
+
 func TestInterruptedRunHasNoResult(t *testing.T) {
 	f := newFakeServer(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -153,6 +176,7 @@ func TestUsageErrors(t *testing.T) {
 	for _, row := range []struct{ args, want string }{
 		{"idle --connections=0", "--connections must be at least 1"},
 		{"idle --receivers=0", "--receivers must be at least 1"},
+		{"idle --first-group=-1", "--first-group must not be negative"},
 		{"push --connections=10 --receivers=4 --groups=4", "--groups must be between 0 and 3"},
 		{"slow --connections=10 --groups=-1", "--groups must be between 0 and 1"},
 		{"idle --hold=-1s", "--hold must not be negative"},

@@ -217,6 +217,13 @@ func (f *fakeServer) listen(session *fakeSession, params []byte) {
 	f.sessions[p.Rule.ServerID] = append(f.sessions[p.Rule.ServerID], session)
 }
 
+// listeners counts the sessions that are up and have a group's rule.
+func (f *fakeServer) listeners(group int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sessions[group])
+}
+
 // sessionsUp counts the sessions that have a rule.
 func (f *fakeServer) sessionsUp() (n int) {
 	f.mu.Lock()

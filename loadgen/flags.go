@@ -37,7 +37,8 @@ type targetFlags struct {
 
 // groupFlags say who listens for the same records.
 type groupFlags struct {
-	Receivers int `default:"${receivers}" help:"Connections that share one rule, and so get the same records."`
+	Receivers  int `default:"${receivers}" help:"Connections that share one rule, and so get the same records."`
+	FirstGroup int `default:"0" help:"Number of the first group: runs against one server at the same time keep apart with ranges of their own."`
 }
 
 // fedFlags say which groups records go to.
@@ -93,8 +94,11 @@ func (f targetFlags) validate() error {
 }
 
 func (f groupFlags) validate() error {
-	if f.Receivers < 1 {
+	switch {
+	case f.Receivers < 1:
 		return errors.New("--receivers must be at least 1")
+	case f.FirstGroup < 0:
+		return errors.New("--first-group must not be negative")
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (c *idleCommand) run(ctx context.Context, p *program, args []string) (int, 
 		hold = 0 // the master says when
 	}
 	return scenario{
-		name: "idle", target: c.targetFlags, output: c.outputFlags, receivers: c.Receivers, echoes: c.Echo,
+		name: "idle", target: c.targetFlags, output: c.outputFlags, receivers: c.Receivers, firstGroup: c.FirstGroup, echoes: c.Echo,
 		newLoad: func(context.Context, *program, share) (load, error) { return &idleLoad{hold: hold}, nil },
 	}.run(ctx, p, args)
 }

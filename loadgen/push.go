@@ -25,7 +25,7 @@ func (f pushFlags) validate() error {
 
 // scenario has everything but what makes the load.
 func (f pushFlags) scenario(name string) scenario {
-	return scenario{name: name, target: f.targetFlags, output: f.outputFlags, files: f.fileFlags, receivers: f.Receivers, groups: f.Groups}
+	return scenario{name: name, target: f.targetFlags, output: f.outputFlags, files: f.fileFlags, receivers: f.Receivers, groups: f.Groups, firstGroup: f.FirstGroup}
 }
 
 func (f pushFlags) open(ctx context.Context, p *program, held share) (*feed, error) {

@@ -10,17 +10,18 @@ import (
 
 // scenario is one kind of load as the command line describes it: data, and what makes the load.
 type scenario struct {
-	name      string
-	target    targetFlags
-	output    outputFlags
-	files     fileFlags
-	receivers int  // members of a group; 0 counts as 1
-	groups    int  // get records, and come up before the others; 0 is all
-	oneGroup  bool // all connections are in one group
-	passersBy int  // connections besides those that are held, in all processes together
-	echoes    bool // the server returns what it gets
-	coldStart bool // the load itself brings the connections up
-	newLoad   func(ctx context.Context, p *program, held share) (load, error)
+	name       string
+	target     targetFlags
+	output     outputFlags
+	files      fileFlags
+	receivers  int  // members of a group; 0 counts as 1
+	groups     int  // get records, and come up before the others; 0 is all
+	firstGroup int  // number of the first group of all processes
+	oneGroup   bool // all connections are in one group
+	passersBy  int  // connections besides those that are held, in all processes together
+	echoes     bool // the server returns what it gets
+	coldStart  bool // the load itself brings the connections up
+	newLoad    func(ctx context.Context, p *program, held share) (load, error)
 }
 
 // load is what a scenario does with its connections, in one process.
@@ -90,6 +91,8 @@ func (sc scenario) share() share {
 	if sc.oneGroup {
 		held = sc.target.Part.shareOfOne(sc.target.Connections)
 	}
+	held.fed.firstGroup += sc.firstGroup
+	held.rest.firstGroup += sc.firstGroup
 	from, to := sc.target.Part.cut(sc.passersBy)
 	held.passersBy = to - from
 	return held

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,10 +14,13 @@ import (
 // Admin is a server's admin listener.
 type Admin struct {
 	Address string // host:port; "" if the server has none
+	// Timeout bounds a call; 0: usualTimeout does. On an emulated processor a
+	// collection over gigabytes takes minutes.
+	Timeout time.Duration
 }
 
-// adminTimeout is generous: a collection over gigabytes takes seconds.
-const adminTimeout = 60 * time.Second
+// usualTimeout is generous: a collection over gigabytes takes seconds.
+const usualTimeout = 60 * time.Second
 
 // CollectGarbage runs a full collection that returns free memory to the system.
 func (a Admin) CollectGarbage(ctx context.Context) error {
@@ -61,7 +65,7 @@ func (a Admin) call(ctx context.Context, method, path string) ([]byte, error) {
 	if a.Address == "" {
 		return nil, fmt.Errorf("probe: %s %s: the server has no admin listener", method, path)
 	}
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.Timeout, usualTimeout))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+a.Address+path, nil)
 	if err != nil {
