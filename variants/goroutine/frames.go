@@ -22,7 +22,12 @@ type wire struct {
 	frames frameCheck
 	broken bool
 	fault  monitor.Reason // if broken
+
+	joiner joiner // for the writer
 }
+
+// Write is net.Conn's. gorilla sends a message that was not prepared in two parts past it.
+func (w *wire) Write(p []byte) (int, error) { return w.joiner.write(w.TCPConn, p) }
 
 var errBroken = errors.New("goroutine: a frame breaks RFC 6455 or is too long")
 

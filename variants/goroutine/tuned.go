@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/gorilla/websocket"
@@ -120,11 +121,32 @@ func (o *lentOutbox) write() {
 		}
 	}()
 	for m := o.first(); m != nil; m = o.next() {
-		if o.conn.transmit(m) != nil {
+		if o.transmit(m) != nil {
 			return
 		}
 	}
 	failed = false
+}
+
+// transmit writes a message, and joins it with the next one if both are prepared.
+func (o *lentOutbox) transmit(m *message) error {
+	wire := o.conn.wire
+	followed := o.followed()
+	if followed {
+		wire.joiner.hold()
+	}
+	err := o.conn.transmit(m)
+	if followed && err == nil {
+		return nil
+	}
+	return errors.Join(err, wire.joiner.release(wire.TCPConn))
+}
+
+// followed says whether the first two messages of the queue can be written as one.
+func (o *lentOutbox) followed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) > 1 && o.queue[0].prepared != nil && o.queue[1].prepared != nil
 }
 
 func (o *lentOutbox) first() *message {
