@@ -92,7 +92,8 @@ func (c *conn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	return monitor.Dropped, c.reason
 }
 
-// Cork and Uncork are monitor.Conn's: the writer joins what it finds waiting, if it does at all.
+// Cork and Uncork are monitor.Conn's. There is nothing to do: a tuned writer joins what it finds waiting,
+// and a plain one does not join.
 func (c *conn) Cork()   {}
 func (c *conn) Uncork() {}
 

@@ -24,7 +24,8 @@ type wire struct {
 	broken bool
 	fault  monitor.Reason // if broken
 
-	peers *app.Peers // that the connection is counted among; nil: it is not
+	joiner joiner     // of the writer
+	peers  *app.Peers // that the connection is counted among; nil: it is not
 }
 
 // leaveAddress takes the connection out of its address's count.
@@ -33,6 +34,9 @@ func (w *wire) leaveAddress() {
 		w.peers.Give(w.RemoteAddr())
 	}
 }
+
+// Write is net.Conn's. gorilla sends a message that was not prepared in two parts past it.
+func (w *wire) Write(p []byte) (int, error) { return w.joiner.write(w.TCPConn, p) }
 
 var errBroken = errors.New("goroutine: a frame breaks RFC 6455 or is too long")
 

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/gorilla/websocket"
+
+	"chatmonitor/server/monitor"
 )
 
 // Buffers of a tuned connection. The first has room for a request of ordinary length, so that it comes
@@ -54,9 +57,10 @@ type lentOutbox struct {
 	conn *conn
 
 	mu     sync.Mutex
-	queue  []*message // guarded by mu; the first is being written
-	bytes  int        // guarded by mu: of the queue
-	closed bool       // guarded by mu
+	queue  []*message         // guarded by mu; the first is being written
+	bytes  int                // guarded by mu: of the queue
+	closed bool               // guarded by mu
+	held   []*monitor.Account // guarded by mu: of messages that the joiner may keep back
 }
 
 // add is outbox's.
@@ -120,11 +124,32 @@ func (o *lentOutbox) write() {
 		}
 	}()
 	for m := o.first(); m != nil; m = o.next() {
-		if o.conn.transmit(m) != nil {
+		if o.transmit(m) != nil {
 			return
 		}
 	}
 	failed = false
+}
+
+// transmit writes a message, and joins it with the next one if both are prepared.
+func (o *lentOutbox) transmit(m *message) error {
+	wire := o.conn.wire
+	followed := o.followed()
+	if followed {
+		wire.joiner.hold()
+	}
+	err := o.conn.transmit(m)
+	if followed && err == nil {
+		return nil
+	}
+	return errors.Join(err, wire.joiner.release(wire.TCPConn))
+}
+
+// followed says whether the first two messages of the queue can be written as one.
+func (o *lentOutbox) followed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) > 1 && o.queue[0].prepared != nil && o.queue[1].prepared != nil
 }
 
 func (o *lentOutbox) first() *message {
@@ -138,7 +163,7 @@ func (o *lentOutbox) next() *message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	written := o.queue[0]
-	written.account.Flushed()
+	o.settle(written.account)
 	o.bytes -= written.bytes
 	o.conn.stats().QueuedOut.Add(-int64(written.bytes))
 	o.queue[0] = nil
@@ -149,14 +174,31 @@ func (o *lentOutbox) next() *message {
 	return nil
 }
 
+// settle enters in the ledger that a message was written, and those before it that were kept back, unless
+// it is kept back itself.
+func (o *lentOutbox) settle(written *monitor.Account) {
+	if o.conn.wire.joiner.keeps() {
+		o.held = append(o.held, written)
+		return
+	}
+	for _, account := range o.held {
+		account.Flushed()
+	}
+	o.held = nil
+	written.Flushed()
+}
+
 // discard ends a queue whose writer has failed.
 func (o *lentOutbox) discard() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
+	for _, account := range o.held {
+		account.Lost()
+	}
 	for _, m := range o.queue {
 		m.account.Lost()
 	}
 	o.conn.stats().QueuedOut.Add(-int64(o.bytes))
-	o.queue, o.bytes = nil, 0
+	o.queue, o.held, o.bytes = nil, nil, 0
 }
