@@ -9,9 +9,11 @@ FUZZTIME ?= 30s
 BENCHFLAGS ?=
 MILLIONFLAGS ?=
 DEMOFLAGS ?=
+FORMAT ?= text
+DOCTORFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench bench-million demo clean
+.PHONY: help build test race lint fuzz bench bench-million report compare doctor demo kafka-image clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +21,11 @@ help: ## say what can be made
 build: ## build server, goroutine, floor, loadgen and harness into bin/
 	$(GO) build -o $(BIN)/ $(PROGRAMS)
 
+# The faults come last and alone: with a broker that starts beside other tests, their times say
+# little. -v shows which broker it was and the times to recover.
 test: lint ## lint, then run every test; some minutes
-	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 15m $$($(GO) list ./... | grep -v /harness/faults)
+	$(GO) test -timeout 10m -count 1 -v ./harness/faults
 
 race: ## run every test under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
@@ -45,8 +50,22 @@ bench: build ## compare the servers and the floor: memory, push latency, broadca
 bench-million: build ## take each server to a million connections, in a virtual machine if need be; says what it lacks
 	$(BIN)/harness million $(MILLIONFLAGS)
 
+report: build ## make a run's report again: RUN=results/runs/..., FORMAT=text, markdown or html
+	@test -n "$(RUN)" || { echo "make report RUN=results/runs/FOLDER [FORMAT=text|markdown|html]"; exit 2; }
+	@$(BIN)/harness report --format=$(FORMAT) $(RUN)
+
+compare: build ## put two runs side by side: A=results/runs/... B=results/runs/...
+	@test -n "$(A)" -a -n "$(B)" || { echo "make compare A=results/runs/FOLDER B=results/runs/FOLDER"; exit 2; }
+	@$(BIN)/harness compare $(A) $(B)
+
+doctor: build ## say what this machine allows, and the commands that lift it
+	@$(BIN)/harness doctor $(DOCTORFLAGS)
+
 demo: build ## run a broker, the server and made-up chat, to look at; Ctrl-C ends it
 	$(BIN)/harness demo $(DEMOFLAGS)
+
+kafka-image: ## build a Docker image with Apache Kafka from package managers, where none can be pulled
+	@harness/stack/kafka-image/build.sh
 
 clean: ## remove what was built
 	rm -rf $(BIN)

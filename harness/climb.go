@@ -30,7 +30,7 @@ type climbJob struct {
 
 // run starts a broker and climbs.
 func (j climbJob) run(ctx context.Context) (err error) {
-	broker, err := stack.StartEmbedded(stack.EmbeddedConfig{Topic: climbTopic, Partitions: climbPartitions, Listen: "127.0.0.1:0"})
+	broker, err := stack.StartEmbedded(stack.BrokerConfig{Topic: climbTopic, Partitions: climbPartitions, Listen: "127.0.0.1:0"})
 	if err != nil {
 		return err
 	}

@@ -15,16 +15,18 @@ import (
 
 // demoCommand shows a server at work without anything to install.
 type demoCommand struct {
-	Listen   string        `default:"127.0.0.1:8080" help:"Where the server listens; port 0 picks a free one."`
-	Rate     float64       `default:"20" help:"Chat lines per second."`
-	Seed     uint64        `default:"1" help:"Of the chat: the same seed says the same things."`
-	Duration time.Duration `default:"0s" help:"Leave after this time. Default: on Ctrl-C."`
-	Bin      string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`
+	Listen     string        `default:"127.0.0.1:8080" help:"Where the server listens; port 0 picks a free one."`
+	Kafka      string        `default:"auto" help:"The broker: 'auto', 'container', 'embedded', or host:port[,host:port...] of one that runs."`
+	KafkaImage string        `placeholder:"IMAGE" help:"Image of the container."`
+	Rate       float64       `default:"20" help:"Chat lines per second."`
+	Seed       uint64        `default:"1" help:"Of the chat: the same seed says the same things."`
+	Duration   time.Duration `default:"0s" help:"Leave after this time. Default: on Ctrl-C."`
+	Bin        string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`
 }
 
 // Help is shown with --help.
 func (c *demoCommand) Help() string {
-	return `Starts an embedded Kafka broker and a server, and lets players of several games chat, in Chinese and English,
+	return `Starts a Kafka broker (in a container where it can, else embedded) and a server, and lets players of several games chat, in Chinese and English,
 gold sellers among them. It prints where the console is and a command that shows the chat of one game server.
 Nothing outlives it. Exit codes: 0 fine; 1 something failed; 2 usage.`
 }
@@ -63,11 +65,14 @@ func (c *demoCommand) Run(ctx context.Context, std streams) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, c.Duration)
 		defer cancel()
 	}
-	broker, err := stack.StartEmbedded(stack.EmbeddedConfig{Topic: demoTopic, Partitions: demoParts, Listen: "127.0.0.1:0"})
+	broker, err := stack.Open(ctx, stack.Choice{
+		Kafka: c.Kafka, Image: c.KafkaImage, Say: sayOn(std.stderr),
+		Config: stack.BrokerConfig{Topic: demoTopic, Partitions: demoParts, Listen: "127.0.0.1:0"},
+	})
 	if err != nil {
-		return err
+		return ignoreInterrupt(ctx, err)
 	}
-	defer broker.Close()
+	defer func() { err = errors.Join(err, broker.Close()) }()
 	logs, err := os.MkdirTemp("", "chatmonitor-demo-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the server's log: %w", err)

@@ -130,6 +130,11 @@ func TestUsage(t *testing.T) {
 		{"watch --count=-1", 2, "--count must"},
 		{"report", 2, "<rundir>"},
 		{"report /nonexistent", 1, "name a run's folder"},
+		{"report --format=pdf .", 2, "must be one of"},
+		{"compare . ", 2, "<b>"},
+		{"compare /nonexistent .", 1, "name a run's folder"},
+		{"compare --help", 0, "B divided by A"},
+		{"doctor --help", 0, "Changes nothing"},
 		{"broker --partitions=0", 1, "0 partitions"},
 	}
 	for _, test := range tests {
@@ -146,7 +151,7 @@ func TestUsage(t *testing.T) {
 
 func TestBroker(t *testing.T) {
 	in, closeIn := io.Pipe()
-	c := start(t.Context(), in, "broker", "--until-eof", "--partitions=2", "--topic=talk")
+	c := start(t.Context(), in, "broker", "--kafka=embedded", "--until-eof", "--partitions=2", "--topic=talk")
 	c.stdout.await(t, "\n")
 	var ready brokerReady
 	if err := json.Unmarshal([]byte(c.stdout.String()), &ready); err != nil {
@@ -172,7 +177,7 @@ func TestBroker(t *testing.T) {
 
 func TestBrokerEndsOnASignal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := start(ctx, strings.NewReader(""), "broker")
+	c := start(ctx, strings.NewReader(""), "broker", "--kafka=embedded")
 	c.stdout.await(t, "\n")
 	cancel()
 	c.want(t, 0)
@@ -181,7 +186,7 @@ func TestBrokerEndsOnASignal(t *testing.T) {
 // startRun measures the stand-ins with little of everything.
 func startRun(ctx context.Context, t *testing.T, more ...string) (c *call, out string) {
 	out = t.TempDir()
-	args := append([]string{"run", "--bin=" + stacktest.Install(t), "--out=" + out,
+	args := append([]string{"run", "--kafka=embedded", "--bin=" + stacktest.Install(t), "--out=" + out,
 		"--connections=10", "--duration=1ms", "--warmup=0s", "--rounds=2"}, more...)
 	return start(ctx, strings.NewReader(""), args...), out
 }
@@ -210,6 +215,21 @@ func TestRun(t *testing.T) {
 	wantIn(t, c.stderr.String(), "RLIMIT_NOFILE", "connections: 10, as asked for", "28/28", "left]")
 	again := start(t.Context(), nil, "report", folder)
 	again.want(t, 0)
+	for _, name := range []string{"report.md", "report.html"} {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil || !strings.Contains(string(text), r.ID) {
+			t.Errorf("%s (%v) does not name the run", name, err)
+		}
+		format := map[string]string{"report.md": "markdown", "report.html": "html"}[name]
+		made := start(t.Context(), nil, "report", "--format="+format, folder)
+		made.want(t, 0)
+		if made.stdout.String() != string(text) {
+			t.Errorf("made again, %s is another", name)
+		}
+	}
+	compared := start(t.Context(), nil, "compare", folder, folder)
+	compared.want(t, 0)
+	wantIn(t, compared.stdout.String(), "Same commit, machine, broker and load", "goroutine-tuned")
 	if again.stdout.String() == "" || !strings.HasPrefix(c.stdout.String(), again.stdout.String()) {
 		t.Errorf("the report prints\n%s\nand the run printed\n%s", again.stdout, c.stdout)
 	}
@@ -392,7 +412,7 @@ func TestRunRefusesMoreThanTheMachineHolds(t *testing.T) {
 func TestRunWithAnExternalBroker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	broker := start(ctx, strings.NewReader(""), "broker")
+	broker := start(ctx, strings.NewReader(""), "broker", "--kafka=embedded")
 	broker.stdout.await(t, "\n")
 	var ready brokerReady
 	if err := json.Unmarshal([]byte(broker.stdout.String()), &ready); err != nil {
@@ -412,7 +432,7 @@ func TestRunWithAnExternalBroker(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := start(ctx, nil, "demo", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--rate=500")
+	c := start(ctx, nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--rate=500")
 	c.stdout.await(t, "gold")
 	wantIn(t, c.stdout.String(), "console:  http://127.0.0.1:", ` watch --url ws://127.0.0.1:`, `--rule '{"server_id":6558}'`)
 	cancel()
@@ -422,7 +442,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoEndsAfterItsDuration(t *testing.T) {
-	c := start(t.Context(), nil, "demo", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--duration=2s")
+	c := start(t.Context(), nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0", "--duration=2s")
 	c.want(t, 0)
 }
 
@@ -432,14 +452,14 @@ func TestDemoWhenThePortIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	c := start(t.Context(), nil, "demo", "--bin="+stacktest.Install(t), "--listen="+listener.Addr().String())
+	c := start(t.Context(), nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen="+listener.Addr().String())
 	c.want(t, 1)
 	wantIn(t, c.stderr.String(), listener.Addr().String(), "already in use", "--listen")
 }
 
 func TestDemoWhenTheServerFails(t *testing.T) {
 	stacktest.SetFault(t, "server", stacktest.Crash)
-	c := start(t.Context(), nil, "demo", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0")
+	c := start(t.Context(), nil, "demo", "--kafka=embedded", "--bin="+stacktest.Install(t), "--listen=127.0.0.1:0")
 	c.want(t, 1)
 	wantIn(t, c.stderr.String(), "made of cheese")
 }

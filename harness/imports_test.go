@@ -32,11 +32,13 @@ const (
 	kerrPath           = franzPath + "/kerr" // the errors and requests of kgo: one client
 	kmsgPath           = franzPath + "/kmsg"
 	kfakePath          = franzPath + "/kfake"
+	scramPath          = "github.com/xdg-go/scram"
 	unixPath           = "golang.org/x/sys/unix"
 	termPath           = "golang.org/x/term"
 	xsyncPath          = "golang.org/x/sync"
 	hdrPath            = "github.com/HdrHistogram/hdrhistogram-go"
 	testcontainersPath = "github.com/testcontainers/testcontainers-go"
+	mobyPath           = "github.com/moby/moby" // Docker's own client, which testcontainers brings
 	perfPath           = "golang.org/x/perf"
 )
 
@@ -83,7 +85,7 @@ var importRules = []importRule{
 	{folder: "server/monitor", may: []string{"server/chat"},
 		reason:  "the core takes messages and gives effects; it runs under every network layer",
 		mustNot: []ban{noHTTP, noGnet, noGorilla, noSarama, noPrometheus}},
-	{folder: "server/feed", may: []string{saramaPath, "server/monitor", "server/chat"},
+	{folder: "server/feed", may: []string{saramaPath, scramPath, "server/monitor", "server/chat"},
 		reason:  "the feed is Kafka to hub and nothing else",
 		mustNot: []ban{noGnet, noHTTP}},
 	{folder: "server/metrics", may: []string{prometheusPath, "server/monitor", "server/chat"},
@@ -123,8 +125,12 @@ var importRules = []importRule{
 	{folder: "harness/*", below: true, may: []string{"harness", unixPath},
 		reason:  "the harness measures from outside and needs the standard library",
 		mustNot: []ban{noLoadgen, noServer}},
-	{folder: "harness/stack", below: true, may: []string{kfakePath, testcontainersPath},
-		reason:  "only stack starts brokers",
+	{folder: "harness/report", may: []string{"harness", hdrPath},
+		reason:  "reports follow from run.json alone, in which latencies are histograms",
+		mustNot: []ban{noLoadgen, noServer}},
+	{folder: "harness/stack", below: true,
+		may:     []string{kfakePath, testcontainersPath, mobyPath, kgoPath, kadmPath, kerrPath},
+		reason:  "only stack starts brokers, and asks them whether they serve",
 		mustNot: []ban{noLoadgen, noServer}},
 	{folder: "harness/verdict", below: true, may: []string{perfPath},
 		reason:  "only verdict does statistics",
@@ -315,6 +321,9 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"harness/a.go", kfakePath, "not on the list"},
 		{"harness/a.go", "chatmonitor/harness/stack", ""},
 		{"harness/stack/a.go", kfakePath, ""},
+		{"harness/stack/a.go", testcontainersPath + "/wait", ""},
+		{"harness/stack/a.go", mobyPath + "/client", ""},
+		{"harness/probe/a.go", mobyPath + "/client", "not on the list"},
 		{"harness/stack/a.go", "chatmonitor/loadgen/pace", "runs binaries"},
 		{"harness/report/a.go", perfPath + "/benchmath", "not on the list"},
 		{"harness/verdict/a.go", perfPath + "/benchmath", ""},

@@ -1,7 +1,7 @@
 // Command harness runs the laboratory: it starts a broker, servers and the load
 // generator as processes, measures them from outside, and reports.
 //
-//	harness run ----> broker (embedded or external)
+//	harness run ----> broker (container, embedded or external)
 //	   |  per variant: server process <==== loadgen process
 //	   |  probes: /proc, the server's admin listener
 //	   v
@@ -24,6 +24,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"chatmonitor/harness/scenario"
+	"chatmonitor/harness/stack"
 )
 
 // Exit codes of every command.
@@ -54,11 +55,12 @@ type commandLine struct {
 	Report  reportCommand  `cmd:"" help:"Make a run's reports again, from its file."`
 	Compare compareCommand `cmd:"" help:"Put two runs side by side."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
+	Doctor  doctorCommand  `cmd:"" help:"Say what this machine allows, and how to lift it."`
 	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`
 	Million millionCommand `cmd:"" help:"Take each server up to a million connections, and measure its memory on the way."`
 	VM      vmCommand      `cmd:"" name:"vm" help:"The same, always in a virtual machine that is made for it."`
 	Guest   guestCommand   `cmd:"" hidden:"" help:"Be the first process of such a virtual machine."`
-	Broker  brokerCommand  `cmd:"" help:"Run the embedded Kafka broker until a signal; prints one JSON line when it is ready."`
+	Broker  brokerCommand  `cmd:"" help:"Run a Kafka broker until a signal; prints one JSON line when it is ready."`
 }
 
 // codedError is an error that asks for an exit code of its own.
@@ -82,7 +84,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		kong.Description("Measures chatmonitor's servers against each other. Binaries are looked for next to the harness itself."),
 		kong.Writers(std.stdout, std.stderr),
 		kong.Exit(func(int) { helped = true }),
-		kong.Vars{"variants": strings.Join(variantNames(), ","), "scenarios": strings.Join(scenario.Names(), ",")},
+		kong.Vars{"publicImage": stack.PublicImage, "variants": strings.Join(variantNames(), ","), "scenarios": strings.Join(scenario.Names(), ",")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {

@@ -142,7 +142,7 @@ func runMillion(ctx context.Context, std streams, flags ladderFlags, machine mac
 		return err
 	}
 	host := probe.System.Machine()
-	obstacles := obstaclesHere(bounds(host, chosen), flags.Connections)
+	obstacles := obstaclesHere(bounds(host, chosen, flags.Connections), flags.Connections)
 	e := &expedition{plan: plan, variants: chosen, bin: bin, stderr: std.stderr, host: host, machine: machine}
 	switch {
 	case where == whereHere && len(obstacles) > 0:
@@ -167,7 +167,7 @@ func obstaclesHere(all []report.Bound, connections int) []string {
 	var obstacles []string
 	for _, b := range all {
 		if b.Connections < connections {
-			obstacles = append(obstacles, fmt.Sprintf("  %s: up to %d connections: %s; to lift it, %s", b.Name, b.Connections, b.Found, b.Lift))
+			obstacles = append(obstacles, fmt.Sprintf("  %s: up to %d connections: %s; to lift it:\n      %s", b.Name, b.Connections, b.Found, b.Lift))
 		}
 	}
 	return obstacles

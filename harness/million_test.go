@@ -71,7 +71,7 @@ func TestUsualSteps(t *testing.T) {
 
 func TestObstaclesHere(t *testing.T) {
 	const gib = 1 << 30
-	container := bounds(machineWith(20000, 20*gib), variants)
+	container := bounds(machineWith(20000, 20*gib), variants, 1_000_000)
 	got := obstaclesHere(container, 1_000_000)
 	if len(got) != 2 || !strings.Contains(got[0], "descriptors: up to 19600 connections: RLIMIT_NOFILE (hard) is 20000") || !strings.Contains(got[1], "memory") {
 		t.Errorf("%q", got)
@@ -79,7 +79,7 @@ func TestObstaclesHere(t *testing.T) {
 	if got := obstaclesHere(container, 19600); len(got) > 0 {
 		t.Errorf("%q", got)
 	}
-	if got := obstaclesHere(bounds(machineWith(1<<20, 500*gib), variants), 1_000_000); len(got) > 0 {
+	if got := obstaclesHere(bounds(machineWith(1<<20, 500*gib), variants, 1_000_000), 1_000_000); len(got) > 0 {
 		t.Errorf("on a large machine: %q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,10 @@ import (
 
 // runCommand measures the variants against each other.
 type runCommand struct {
-	Kafka       string        `default:"embedded" help:"The broker: 'embedded', or host:port[,host:port...] of one that runs."`
+	Kafka       string        `default:"auto" help:"The broker: 'container' (Apache Kafka in Docker), 'embedded', host:port[,host:port...] of one that runs, or 'auto': a container where Docker and an image are to be had, else embedded."`
+	KafkaImage  string        `placeholder:"IMAGE" help:"Image of the container. Default: what 'make kafka-image' builds if it is there, else ${publicImage}."`
 	Topic       string        `default:"chat" help:"Topic that the records go through."`
-	Partitions  int           `default:"4" help:"Partitions of the embedded broker's topic."`
+	Partitions  int           `default:"4" help:"Partitions of the topic, unless the broker is one that runs."`
 	Connections int           `default:"0" placeholder:"N" help:"Connections on each server. Default: 19000, less if the machine allows less."`
 	Rate        float64       `default:"200" help:"Records per second of push; broadcast has its own."`
 	Duration    time.Duration `default:"5s" help:"Measured time of each round of a timed scenario."`
@@ -44,6 +46,7 @@ Examples:
   harness run
   harness run --connections=5000 --rate=500 --duration=30s --rounds=5
   harness run --scenarios=idle --variants=reactor
+  harness run --kafka=container
   harness run --kafka=127.0.0.1:9092`
 }
 
@@ -68,7 +71,7 @@ func (c *runCommand) validate() error {
 }
 
 // Run executes the scenarios, prints the table and says where the rest is.
-func (c *runCommand) Run(ctx context.Context, std streams) error {
+func (c *runCommand) Run(ctx context.Context, std streams) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (c *runCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	defer run.broker.Close()
+	defer func() { err = errors.Join(err, run.broker.Close()) }()
 	if err := run.execute(ctx); err != nil {
 		return err
 	}
@@ -107,13 +110,13 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 	if err := probe.RaiseDescriptorLimit(); err != nil {
 		return nil, err
 	}
-	allowed := bounds(machine, chosen)
+	allowed := bounds(machine, chosen, cmp.Or(c.Connections, defaultConnections))
 	connections, why, err := decideConnections(c.Connections, allowed)
 	if err != nil {
 		return nil, err
 	}
 	describeSizing(std.stderr, machine, allowed, connections, why)
-	broker, err := openBroker(ctx, c.Kafka, c.Topic, c.Partitions)
+	broker, err := c.openBroker(ctx, std)
 	if err != nil {
 		return nil, err
 	}
@@ -144,9 +147,13 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 		RatePerSecond: c.Rate, DurationSeconds: c.Duration.Seconds(), WarmupSeconds: c.Warmup.Seconds(),
 		Rounds: c.Rounds, Seed: c.Seed, Order: orderNote,
 	}
-	if broker.Kind() == stack.KindEmbedded {
+	switch broker.Kind() {
+	case stack.KindEmbedded:
 		configuration.Broker.Partitions = c.Partitions
 		configuration.Broker.Note = embeddedNote
+	case stack.KindContainer:
+		configuration.Broker.Partitions = c.Partitions
+		configuration.Broker.Note = broker.Detail() + containerNote
 	}
 	for _, v := range chosen {
 		configuration.Variants = append(configuration.Variants, report.Variant{Name: v.name, Note: v.note})
@@ -177,6 +184,8 @@ func (c *runCommand) describeScenario(s scenario.Scenario, connections int) repo
 const (
 	orderNote    = "the variants take turns, each round begins one variant later, so that drift hits all alike"
 	embeddedNote = "inside the harness, on the same cores; one goroutine holds all its state, so latencies are this broker's too"
+	// containerNote follows what the container is.
+	containerNote = ", on the same cores; its port is published by Docker, whose proxy each record passes twice"
 )
 
 func chooseScenarios(names []string) ([]scenario.Scenario, error) {
@@ -203,12 +212,12 @@ func programsOf(chosen []variant) []string {
 	return programs
 }
 
-// openBroker starts the embedded broker or checks that an external one answers.
-func openBroker(ctx context.Context, kafka, topic string, partitions int) (stack.Broker, error) {
-	if kafka != stack.KindEmbedded {
-		return stack.OpenExternal(ctx, kafka)
-	}
-	return stack.StartEmbedded(stack.EmbeddedConfig{Topic: topic, Partitions: partitions, Listen: "127.0.0.1:0"})
+// openBroker starts a broker or checks that an external one answers.
+func (c *runCommand) openBroker(ctx context.Context, std streams) (stack.Broker, error) {
+	return stack.Open(ctx, stack.Choice{
+		Kafka: c.Kafka, Image: c.KafkaImage, Say: sayOn(std.stderr),
+		Config: stack.BrokerConfig{Topic: c.Topic, Partitions: c.Partitions, Listen: "127.0.0.1:0"},
+	})
 }
 
 // makeFolder makes the run's own folder, named after the time and the commit.

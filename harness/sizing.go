@@ -29,22 +29,42 @@ const (
 	reservedAtLeast = 400
 )
 
-// bounds are what the machine allows, each with what was read and how to lift it.
-func bounds(m probe.Machine, chosen []variant) []report.Bound {
-	all := []report.Bound{
+// bounds are what the machine allows, each with what was read and, for so many
+// connections as are wanted, how to lift it.
+func bounds(m probe.Machine, chosen []variant, wanted int) []report.Bound {
+	room := roomBytes(chosen)
+	return []report.Bound{
 		bound("descriptors", m.Limits.DescriptorsHard, withoutReserve,
-			"RLIMIT_NOFILE (hard) is %s for each process",
-			"raise the hard limit: ulimit -Hn, LimitNOFILE= (systemd), --ulimit nofile=N:N (docker)"),
+			"RLIMIT_NOFILE (hard) is %s for each process", liftDescriptors(m.Limits, wanted)),
 		bound("system files", m.Limits.SystemFilesFree, func(free float64) float64 { return free / 2 },
-			"fs.file-max leaves room for %s files, and a connection takes two", "sysctl fs.file-max"),
-		bound("memory", m.MemoryAvailableBytes, func(free float64) float64 { return free * memoryShare / roomBytes(chosen) },
-			fmt.Sprintf("%%s bytes are available, and a connection may take %.0f", roomBytes(chosen)),
-			"free memory or raise the cgroup's limit; --variants=reactor needs less"),
+			"fs.file-max leaves room for %s files, and a connection takes two",
+			"sudo sysctl -w fs.file-max="+withRoom(m.Limits.SystemFilesMax, m.Limits.SystemFilesFree, wanted)),
+		bound("memory", m.MemoryAvailableBytes, func(free float64) float64 { return free * memoryShare / room },
+			fmt.Sprintf("%%s bytes are available, and a connection may take %.0f", room),
+			fmt.Sprintf("have %.1f GiB available (the cgroup's limit counts: docker run --memory, MemoryMax= of systemd), or run --variants=reactor", float64(wanted)*room/memoryShare/(1<<30))),
 		bound("connection tracking", m.Limits.ConntrackFree, func(free float64) float64 { return free / 2 },
 			"the kernel can track %s more connections, and keeps closed ones for a while",
-			"sysctl net.netfilter.nf_conntrack_max"),
+			"sudo sysctl -w net.netfilter.nf_conntrack_max="+withRoom(m.Limits.ConntrackMax, m.Limits.ConntrackFree, wanted)),
 	}
-	return all
+}
+
+// liftDescriptors is for the shell that then runs the harness.
+func liftDescriptors(l probe.Limits, wanted int) string {
+	descriptors := math.Ceil(max(float64(wanted)/(1-reservedShare), float64(wanted)+reservedAtLeast))
+	command := fmt.Sprintf("sudo prlimit --pid $$ --nofile=%.0f:%.0f", descriptors, descriptors)
+	if most, known := l.DescriptorsMost.Value(); known && descriptors > most {
+		command = fmt.Sprintf("sudo sysctl -w fs.nr_open=%.0f && %s", descriptors, command)
+	}
+	return command
+}
+
+// withRoom is a limit that has room for so many connections, of which each takes two.
+func withRoom(limit, free probe.Reading, connections int) string {
+	used, known := limit.Minus(free).Value()
+	if !known {
+		used = 0
+	}
+	return strconv.FormatFloat(math.Ceil(used+2*float64(connections)), 'f', 0, 64)
 }
 
 func bound(name string, read probe.Reading, allows func(float64) float64, found, lift string) report.Bound {
@@ -102,24 +122,31 @@ func decideConnections(asked int, all []report.Bound) (connections int, why stri
 	return most, fmt.Sprintf("limited by %s; to lift it, %s", tightest.Name, tightest.Lift), nil
 }
 
-// describeSizing tells people what was found and what it means.
+// describeSizing tells people what was found and what it means; what does not bear on
+// this run is the doctor's to tell.
 func describeSizing(w io.Writer, m probe.Machine, all []report.Bound, connections int, why string) {
 	memory := "unknown memory"
 	if bytes, known := m.MemoryAvailableBytes.Value(); known {
 		memory = fmt.Sprintf("%.1f GiB of memory available", bytes/(1<<30))
 	}
 	fmt.Fprintf(w, "machine: %d cores, %s, Linux %s\n", m.Cores, memory, m.Kernel)
-	if load, known := m.LoadAverage.Value(); known && load > float64(m.Cores)*busyLoad {
-		fmt.Fprintf(w, "  the machine is busy (load %.2f): expect wide spreads and invalid rounds\n", load)
+	for _, f := range processorFindings(m) {
+		if !f.ok {
+			fmt.Fprintf(w, "  %s: %s\n", f.name, f.found)
+		}
 	}
 	for _, b := range all {
-		allows := fmt.Sprintf("up to %d connections: ", b.Connections)
-		if b.Connections == unbounded {
-			allows = "no limit: "
-		}
-		fmt.Fprintf(w, "  %-20s %s%s\n", b.Name, allows, b.Found)
+		fmt.Fprintf(w, "  %-20s %s%s\n", b.Name, allows(b.Connections), b.Found)
 	}
-	fmt.Fprintf(w, "connections: %d, %s\n", connections, why)
+	fmt.Fprintf(w, "connections: %d, %s; harness doctor says more\n", connections, why)
+}
+
+// allows is what a limit means in connections.
+func allows(connections int) string {
+	if connections == unbounded {
+		return "no limit: "
+	}
+	return fmt.Sprintf("up to %d connections: ", connections)
 }
 
 // sourceRange hands out loopback addresses to connect from. Every measurement

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -34,7 +35,7 @@ func TestDecideConnections(t *testing.T) {
 	}{
 		{"the usual hard limit of a container", machineWith(20000, 20*gib), variants, 0, 19000, "the default"},
 		{"a large machine measures the same", machineWith(1<<20, 500*gib), variants, 0, 19000, "up to 1027604"},
-		{"few descriptors", machineWith(1024, 20*gib), variants, 0, 624, "limited by descriptors; to lift it, raise the hard limit"},
+		{"few descriptors", machineWith(1024, 20*gib), variants, 0, 624, "limited by descriptors; to lift it, sudo prlimit --pid $$ --nofile=19400:19400"},
 		{"little memory", machineWith(20000, gib/2), variants, 0, 7767, "limited by memory"},
 		{"little memory is more for the reactor", machineWith(20000, gib/2), []variant{productVariant()}, 0, 19000, "the default"},
 		{"as asked for", machineWith(20000, 20*gib), variants, 500, 500, "as asked for"},
@@ -43,7 +44,7 @@ func TestDecideConnections(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			all := bounds(test.machine, test.variants)
+			all := bounds(test.machine, test.variants, cmp.Or(test.asked, defaultConnections))
 			got, why, err := decideConnections(test.asked, all)
 			if err != nil {
 				why = err.Error()
@@ -62,8 +63,8 @@ func TestBusyMachineIsTold(t *testing.T) {
 	m := machineWith(20000, 1<<34)
 	m.LoadAverage = probe.Known(1.9)
 	var out bytes.Buffer
-	describeSizing(&out, m, bounds(m, variants), 1, "")
-	wantIn(t, out.String(), "busy (load 1.90)")
+	describeSizing(&out, m, bounds(m, variants, 1), 1, "")
+	wantIn(t, out.String(), "load: 1.90 on 2 cores, which is busy")
 }
 
 func TestSourcesAreFresh(t *testing.T) {

@@ -25,7 +25,10 @@ type Machine struct {
 	Cores                int     `json:"cores"`
 	MemoryBytes          Reading `json:"memory_bytes"`
 	MemoryAvailableBytes Reading `json:"memory_available_bytes"` // what this process may still take, its cgroup's limit included
+	CgroupFreeBytes      Reading `json:"cgroup_free_bytes"`      // what its cgroups leave it; unavailable where there is no limit
 	LoadAverage          Reading `json:"load_average"`           // of the last minute, before the run
+	StealShare           Reading `json:"steal_share"`            // of the processors' time since boot, what the hypervisor gave to others
+	Governor             string  `json:"governor"`               // of the processors' frequency; "" where the kernel does not say
 	Limits               Limits  `json:"limits"`
 }
 
@@ -33,9 +36,12 @@ type Machine struct {
 type Limits struct {
 	DescriptorsSoft  Reading `json:"descriptors_soft"` // as found, before the soft limit was raised
 	DescriptorsHard  Reading `json:"descriptors_hard"`
+	DescriptorsMost  Reading `json:"descriptors_most"`  // fs.nr_open: the hard limit can't be above it
+	SystemFilesMax   Reading `json:"system_files_max"`  // fs.file-max
 	SystemFilesFree  Reading `json:"system_files_free"` // fs.file-max less the files in use
 	PortsPerAddress  Reading `json:"ports_per_address"` // net.ipv4.ip_local_port_range
-	ConntrackFree    Reading `json:"conntrack_free"`    // unavailable where connections are not tracked
+	ConntrackMax     Reading `json:"conntrack_max"`     // unavailable where connections are not tracked
+	ConntrackFree    Reading `json:"conntrack_free"`    // the same
 	ListenBacklogMax Reading `json:"listen_backlog_max"`
 }
 
@@ -49,7 +55,8 @@ func (p Proc) Machine() Machine {
 		return meminfo.reading(p.path("meminfo"), name)
 	}
 	available := memory("MemAvailable")
-	if inGroup, known := p.cgroupFree().Value(); known {
+	group := p.cgroupFree()
+	if inGroup, known := group.Value(); known {
 		if inMachine, known := available.Value(); known {
 			available = Known(min(inGroup, inMachine))
 		}
@@ -58,7 +65,8 @@ func (p Proc) Machine() Machine {
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: kernelRelease(),
 		CPUModel: p.cpuModel(), Cores: runtime.NumCPU(),
 		MemoryBytes: memory("MemTotal"), MemoryAvailableBytes: available,
-		LoadAverage: p.loadAverage(), Limits: p.limits(),
+		CgroupFreeBytes: group, LoadAverage: p.loadAverage(), StealShare: p.stealShare(), Governor: p.governor(),
+		Limits: p.limits(),
 	}
 }
 
@@ -91,7 +99,8 @@ func (p Proc) limits() Limits {
 	var out Limits
 	out.DescriptorsSoft, out.DescriptorsHard = descriptorLimit()
 	files := p.numbers("sys/fs/file-nr") // allocated, free, maximum
-	out.SystemFilesFree = files.at(2).Minus(files.at(0))
+	out.SystemFilesMax, out.SystemFilesFree = files.at(2), files.at(2).Minus(files.at(0))
+	out.DescriptorsMost = p.numbers("sys/fs/nr_open").at(0)
 	ports := p.numbers("sys/net/ipv4/ip_local_port_range") // first, last
 	if span, known := ports.at(1).Minus(ports.at(0)).Value(); known {
 		out.PortsPerAddress = Known(span + 1)
@@ -99,7 +108,8 @@ func (p Proc) limits() Limits {
 		out.PortsPerAddress = ports.at(0)
 	}
 	tracked := p.numbers("sys/net/netfilter/nf_conntrack_count")
-	out.ConntrackFree = p.numbers("sys/net/netfilter/nf_conntrack_max").at(0).Minus(tracked.at(0))
+	out.ConntrackMax = p.numbers("sys/net/netfilter/nf_conntrack_max").at(0)
+	out.ConntrackFree = out.ConntrackMax.Minus(tracked.at(0))
 	out.ListenBacklogMax = p.numbers("sys/net/core/somaxconn").at(0)
 	return out
 }
@@ -172,6 +182,48 @@ func (p Proc) loadAverage() Reading {
 	return Known(load)
 }
 
+// Places in the line "cpu" of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
+const (
+	stealField = 7
+	cpuFields  = 8 // what comes after is in user and nice already
+)
+
+// stealShare reads the first line of /proc/stat.
+func (p Proc) stealShare() Reading {
+	text, err := os.ReadFile(p.path("stat"))
+	if err != nil {
+		return Unavailable(fmt.Errorf("probe: %w", err))
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	if len(fields) <= cpuFields || fields[0] != "cpu" {
+		return Unavailable(fmt.Errorf("probe: %s does not begin with the processors' times", p.path("stat")))
+	}
+	sum, steal := 0.0, 0.0
+	for i, field := range fields[1 : 1+cpuFields] {
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return Unavailable(fmt.Errorf("probe: %s: %w", p.path("stat"), err))
+		}
+		if sum += ticks; i == stealField {
+			steal = ticks
+		}
+	}
+	if sum == 0 {
+		return Unavailable(fmt.Errorf("probe: %s: no time has passed", p.path("stat")))
+	}
+	return Known(steal / sum)
+}
+
+// governor names the first processor's; "" in machines that don't set their frequency.
+func (p Proc) governor() string {
+	text, err := os.ReadFile(filepath.Join(p.Sys, "devices/system/cpu/cpu0/cpufreq/scaling_governor"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
 // cgroupFree is what the cgroup of this process may still take; unavailable when
 // there is no limit.
 func (p Proc) cgroupFree() Reading {
@@ -183,6 +235,9 @@ func (p Proc) cgroupFree() Reading {
 	for _, folder := range paths {
 		for _, files := range [][2]string{{"memory.max", "memory.current"}, {"memory.limit_in_bytes", "memory.usage_in_bytes"}} {
 			limit, used := fileNumber(folder, files[0]), fileNumber(folder, files[1])
+			if bytes, known := limit.Value(); !known || bytes >= noLimit {
+				continue
+			}
 			if room, known := limit.Minus(used).Value(); known {
 				free = min(free, room)
 			}
@@ -194,7 +249,11 @@ func (p Proc) cgroupFree() Reading {
 	return Known(free)
 }
 
-func fileNumber(folder, name string) Reading { return Proc{folder}.numbers(name).at(0) }
+func fileNumber(folder, name string) Reading { return Proc{Root: folder}.numbers(name).at(0) }
+
+// noLimit is from where on a limit of version 1 says that there is none; version 2
+// says "max", which is no number.
+const noLimit = 1 << 62
 
 const cgroupRoot = "/sys/fs/cgroup"
 

@@ -163,8 +163,12 @@ func TestMachine(t *testing.T) {
 		"sys/net/netfilter/nf_conntrack_max":   "500\n",
 		"sys/net/netfilter/nf_conntrack_count": "20\n",
 		"sys/net/core/somaxconn":               "4096\n",
-		"self/cgroup":                          "",
+		"sys/fs/nr_open":                       "1048576\n",
+		"stat":                                 "cpu  600 50 200 100 10 5 15 20 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
+		"devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+		"self/cgroup": "",
 	})
+	proc.Sys = proc.Root
 	m := proc.Machine()
 	if m.CPUModel != "Abacus 9000" || m.Cores < 1 || m.Kernel == "" {
 		t.Errorf("machine %+v", m)
@@ -176,10 +180,20 @@ func TestMachine(t *testing.T) {
 	wantValue(t, "ports", m.Limits.PortsPerAddress, 28232)
 	wantValue(t, "conntrack", m.Limits.ConntrackFree, 480)
 	wantValue(t, "backlog", m.Limits.ListenBacklogMax, 4096)
+	wantValue(t, "all files", m.Limits.SystemFilesMax, 1100)
+	wantValue(t, "all conntrack", m.Limits.ConntrackMax, 500)
+	wantValue(t, "nr_open", m.Limits.DescriptorsMost, 1048576)
+	wantValue(t, "steal", m.StealShare, 0.02)
+	if m.Governor != "powersave" {
+		t.Errorf("governor %q", m.Governor)
+	}
 	bare := procOf(t, nil).Machine()
 	wantReason(t, "memory", bare.MemoryBytes, "meminfo")
 	wantReason(t, "ports", bare.Limits.PortsPerAddress, "port_range")
 	wantReason(t, "conntrack", bare.Limits.ConntrackFree, "nf_conntrack_max")
+	wantReason(t, "steal", bare.StealShare, "stat")
+	short := procOf(t, map[string]string{"stat": "cpu 1 2 3\n"}).Machine()
+	wantReason(t, "steal of a short line", short.StealShare, "does not begin with")
 }
 
 func TestCgroupFolders(t *testing.T) {

@@ -10,11 +10,14 @@ import (
 	"strings"
 )
 
-// Proc reads a proc file system; tests give it a folder of their own.
-type Proc struct{ Root string }
+// Proc reads the kernel's file systems; tests give it folders of their own.
+type Proc struct {
+	Root string // of proc
+	Sys  string // of sysfs
+}
 
 // System is the machine's own.
-var System = Proc{Root: "/proc"}
+var System = Proc{Root: "/proc", Sys: "/sys"}
 
 // clockTicksPerSecond is USER_HZ, which is 100 on every Linux that Go runs on.
 const clockTicksPerSecond = 100

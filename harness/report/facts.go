@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,8 @@ func (r *Run) facts() []fact {
 		{"Processors", fmt.Sprintf("%d x %s", m.Cores, m.CPUModel)},
 		{"Memory", readingText(m.MemoryBytes, gibibytes) + ", " + readingText(m.MemoryAvailableBytes, gibibytes) + " available"},
 		{"Load before the run", readingText(m.LoadAverage, loadText) + " (average of a minute)"},
+		{"Steal", readingText(m.StealShare, func(v float64) string { return fmt.Sprintf("%.2g %% of the processors' time since boot", 100*v) })},
+		{"Governor", cmp.Or(m.Governor, "none that the kernel shows")},
 		{"Kernel", m.OS + " " + m.Kernel + ", " + m.Arch},
 		{"Commit", r.commit()},
 		{"Go", r.Environment.GoVersion},

@@ -12,7 +12,7 @@ import (
 func TestEmbeddedBrokerKeepsRecords(t *testing.T) {
 	ctx := within(t, patience)
 	var broker Broker
-	broker, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 3, Listen: "127.0.0.1:0"})
+	broker, err := StartEmbedded(BrokerConfig{Topic: "chat", Partitions: 3, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestEmbeddedBrokerKeepsRecords(t *testing.T) {
 
 func TestEmbeddedBrokerForgetsOldRecords(t *testing.T) {
 	ctx := within(t, patience)
-	broker, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"})
+	broker, err := StartEmbedded(BrokerConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,13 +82,13 @@ func TestEmbeddedBrokerTakesThePortItIsGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	if _, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: address}); err == nil || !strings.Contains(err.Error(), address) {
+	if _, err := StartEmbedded(BrokerConfig{Topic: "chat", Partitions: 1, Listen: address}); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("on a taken port: %v", err)
 	}
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	broker, err := StartEmbedded(EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: address})
+	broker, err := StartEmbedded(BrokerConfig{Topic: "chat", Partitions: 1, Listen: address})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,13 +99,13 @@ func TestEmbeddedBrokerTakesThePortItIsGiven(t *testing.T) {
 }
 
 func TestEmbeddedBrokerRefusesNonsense(t *testing.T) {
-	sound := EmbeddedConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"}
-	tests := map[string]func(*EmbeddedConfig){
-		"topic \"\"":     func(c *EmbeddedConfig) { c.Topic = "" },
-		"topic \"a b\"":  func(c *EmbeddedConfig) { c.Topic = "a b" },
-		"0 partitions":   func(c *EmbeddedConfig) { c.Partitions = 0 },
-		"missing port":   func(c *EmbeddedConfig) { c.Listen = "127.0.0.1" },
-		"one IP address": func(c *EmbeddedConfig) { c.Listen = "0.0.0.0:0" },
+	sound := BrokerConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"}
+	tests := map[string]func(*BrokerConfig){
+		"topic \"\"":     func(c *BrokerConfig) { c.Topic = "" },
+		"topic \"a b\"":  func(c *BrokerConfig) { c.Topic = "a b" },
+		"0 partitions":   func(c *BrokerConfig) { c.Partitions = 0 },
+		"missing port":   func(c *BrokerConfig) { c.Listen = "127.0.0.1" },
+		"one IP address": func(c *BrokerConfig) { c.Listen = "0.0.0.0:0" },
 	}
 	for want, spoil := range tests {
 		cfg := sound

@@ -1,7 +1,7 @@
 // Package stack starts what a measurement needs and takes it down again: a
 // Kafka broker, and the server and load generator as child processes.
 //
-//	Broker (embedded kfake | external address)
+//	Broker (container | embedded kfake | external address)
 //	    ^ records              ^ records
 //	Process: server  <------  Process: loadgen
 //	    stderr -> run folder      stdout: events, stdin: gates

@@ -57,6 +57,8 @@ type App struct {
 	Hub      *monitor.Hub
 	Sessions *Slots // one for each open WebSocket or handshake under way
 	Plain    *Slots // one for each open plain HTTP connection
+	Peers    *Peers // one for each open connection of an address
+	Pace     Pace   // of each client's messages
 
 	serving context.Context // ends when draining begins
 	feed    *feed.Feed
@@ -81,15 +83,15 @@ func (a *App) HTTPServer(upgrade http.Handler) *http.Server {
 		ReadHeaderTimeout: a.Config.HandshakeTimeout,
 		IdleTimeout:       httpIdle,
 		WriteTimeout:      httpWrite,
-		MaxHeaderBytes:    MaxHeadBytes,
+		MaxHeaderBytes:    a.Config.MaxHeadBytes - headSlopBytes,
 		ErrorLog:          slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), // what peers do wrong
 	}
 }
 
-// MaxHeadBytes bounds a request's head.
-const MaxHeadBytes = 16 << 10
-
 const (
+	// net/http reads this much beyond its MaxHeaderBytes before it refuses a head.
+	headSlopBytes = 4096
+
 	httpIdle  = 60 * time.Second // a kept-alive connection between requests
 	httpWrite = 60 * time.Second // an answer that is not read
 )
@@ -131,14 +133,17 @@ func serve(n Network, config Config, stats *monitor.Stats, log *slog.Logger) err
 		return err
 	}
 	defer release()
-	stopAdmin, err := startAdmin(config, log)
+	stopAdmin, err := startAdmin(config, stats, log)
 	if err != nil {
 		return err
 	}
 	defer stopAdmin()
 	pool := monitor.NewPool(config.SlowWorkers, config.SlowQueue)
 	defer pool.Close()
-	a := newApp(ctx, config, address, stats, log, pool)
+	a, err := New(ctx, config, address, stats, log, pool)
+	if err != nil {
+		return err
+	}
 
 	var reading sync.WaitGroup
 	feedCtx, stopFeed := context.WithCancel(context.Background())
@@ -151,7 +156,9 @@ func serve(n Network, config Config, stats *monitor.Stats, log *slog.Logger) err
 	return err
 }
 
-func newApp(ctx context.Context, config Config, address string, stats *monitor.Stats, log *slog.Logger, pool *monitor.Pool) *App {
+// New wires an application that is to listen on the address, and that leaves when ctx ends. It does
+// nothing by itself: a network layer serves it, and Main has it fed.
+func New(ctx context.Context, config Config, address string, stats *monitor.Stats, log *slog.Logger, pool *monitor.Pool) (*App, error) {
 	if config.Shards == 0 {
 		config.Shards = runtime.GOMAXPROCS(0)
 	}
@@ -164,14 +171,17 @@ func newApp(ctx context.Context, config Config, address string, stats *monitor.S
 		},
 		Router: monitor.NewRouter(), Pool: pool, Stats: stats, Log: log, Now: time.Now,
 	})
+	reading, err := newFeed(&config, hub, stats, log)
+	if err != nil {
+		return nil, err
+	}
 	a := &App{
 		Config: config, Address: address, Log: log, Stats: stats, Hub: hub, serving: ctx,
 		Sessions: NewSlots(config.MaxConnections),
 		Plain:    NewSlots(config.MaxHTTPConnections),
-		feed: feed.New(feed.Options{
-			Brokers: config.Kafka, Topic: config.Topic, MaxRecordBytes: config.MaxRecordBytes,
-			Hub: hub, Stats: stats, Log: log,
-		}),
+		Peers:    NewPeers(config.MaxPerAddress),
+		Pace:     NewPace(config.MaxMessageRate),
+		feed:     reading,
 	}
 	figures := metrics.NewHandler(metrics.NewRegistry(stats, time.Now()), log)
 	a.handler = func(upgrade http.Handler) http.Handler {
@@ -181,7 +191,7 @@ func newApp(ctx context.Context, config Config, address string, stats *monitor.S
 			Echo:    config.Echo, MaxBodyBytes: int64(config.MaxMessageBytes),
 		})
 	}
-	return a
+	return a, nil
 }
 
 func (a *App) ready() web.Readiness {
@@ -196,7 +206,7 @@ func (a *App) ready() web.Readiness {
 	return r
 }
 
-func startAdmin(c Config, log *slog.Logger) (stop func(), err error) {
+func startAdmin(c Config, stats *monitor.Stats, log *slog.Logger) (stop func(), err error) {
 	if c.AdminListen == "" {
 		return func() {}, nil
 	}
@@ -204,7 +214,7 @@ func startAdmin(c Config, log *slog.Logger) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("app: --admin-listen: %w", err)
 	}
-	server := &http.Server{Handler: web.NewAdminHandler(log), ReadHeaderTimeout: c.HandshakeTimeout}
+	server := &http.Server{Handler: web.NewAdminHandler(func() any { return stats.Ledger() }, log), ReadHeaderTimeout: c.HandshakeTimeout}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

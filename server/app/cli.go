@@ -135,7 +135,7 @@ func printConfig(stdout io.Writer, ctx *kong.Context) error {
 		if err := key.Encode(yamlKey(flag.Name)); err != nil {
 			return err
 		}
-		if err := value.Encode(flag.Target.Interface()); err != nil {
+		if err := value.Encode(visible(flag)); err != nil {
 			return err
 		}
 		doc.Content = append(doc.Content, &key, &value)
@@ -146,4 +146,12 @@ func printConfig(stdout io.Writer, ctx *kong.Context) error {
 	}
 	_, err = stdout.Write(text)
 	return err
+}
+
+// visible is what is printed of a setting.
+func visible(flag *kong.Flag) any {
+	if secret, ok := flag.Target.Interface().(Secret); ok {
+		return secret.String()
+	}
+	return flag.Target.Interface()
 }

@@ -18,17 +18,21 @@ type Config struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address for HTTP and WebSocket. Port 0 takes a free one, which the log tells. Default: ${default}."`
 	AdminListen string `placeholder:"HOST:PORT" help:"Loopback address for /debug/pprof/, POST /gc and /memory. Default: off."`
 
-	Kafka             []string `default:"127.0.0.1:9092" sep:"," placeholder:"HOST:PORT" help:"Kafka brokers to start from, separated by commas. Default: ${default}."`
-	Topic             string   `default:"chat" placeholder:"NAME" help:"Kafka topic of the chat records. Default: ${default}."`
-	MaxRecordBytes    int      `default:"262144" placeholder:"BYTES" help:"Longer records are counted and skipped. It must stay below the outbound budget. Default: ${default}."`
-	MaxRecordsInShard int      `name:"max-records-in-flight" default:"1024" placeholder:"COUNT" help:"Records that may wait for one shard; when it is full, the feed waits and Kafka holds the backlog. Default: ${default}."`
+	Kafka []string `default:"127.0.0.1:9092" sep:"," placeholder:"HOST:PORT" help:"Kafka brokers to start from, separated by commas. Default: ${default}."`
+	Topic string   `default:"chat" placeholder:"NAME" help:"Kafka topic of the chat records. Default: ${default}."`
+	KafkaAccess
+	MaxRecordBytes    int `default:"262144" placeholder:"BYTES" help:"Longer records are counted and skipped. It must stay below the outbound budget. Default: ${default}."`
+	MaxRecordsInShard int `name:"max-records-in-flight" default:"1024" placeholder:"COUNT" help:"Records that may wait for one shard; when it is full, the feed waits and Kafka holds the backlog. Default: ${default}."`
 
 	MaxConnections      int           `default:"0" placeholder:"COUNT" help:"Open WebSockets and handshakes under way; more get 503. Default: what the descriptor limit allows, less a reserve."`
 	MaxHTTPConnections  int           `name:"max-http-connections" default:"0" placeholder:"COUNT" help:"Open plain HTTP connections; more get 503. Default: 256, or a sixteenth of a small descriptor limit."`
+	MaxPerAddress       int           `name:"max-connections-per-address" default:"0" placeholder:"COUNT" help:"Open connections of one IP address, of any kind; more get 503. Behind a proxy all clients have one address. Default: 0, no limit."`
+	MaxHeadBytes        int           `default:"16384" placeholder:"BYTES" help:"A longer request head gets 431; at least 8192. Default: ${default}."`
 	HandshakeTimeout    time.Duration `default:"10s" placeholder:"TIME" help:"Time from accept to the complete request head. Default: ${default}."`
 	IdlePing            time.Duration `default:"60s" placeholder:"TIME" help:"Silence after which a client is pinged; three times that ends it. 0 is never. Default: ${default}."`
 	Drain               time.Duration `default:"10s" placeholder:"TIME" help:"Time for clients to leave after SIGTERM or SIGINT. Default: ${default}."`
 	MaxMessageBytes     int           `default:"65536" placeholder:"BYTES" help:"A client's longer message closes its connection with 1009. Default: ${default}."`
+	MaxMessageRate      int           `name:"max-messages-per-second" default:"0" placeholder:"COUNT" help:"Messages and pings of one client, with a second's worth at once; more close its connection with 1008. Give it room: a network that stalled delivers several seconds' messages together. Default: 0, no limit."`
 	OutboundBudgetBytes int           `default:"1048576" placeholder:"BYTES" help:"What may wait for a client besides the message being written; more closes its connection with 1013. Default: ${default}."`
 	SocketSendBuffer    int           `default:"65536" placeholder:"BYTES" help:"Kernel send buffer of a connection; left to itself the kernel swallows megabytes for a client that does not read. Default: ${default}."`
 
@@ -66,6 +70,7 @@ func (c *Config) validate() error {
 	if c.Topic == "" {
 		problem("--topic: no topic is named")
 	}
+	problems = append(problems, c.KafkaAccess.problems()...)
 	for _, n := range c.numbers() {
 		if n.value < n.least {
 			problem("--%s: %d is less than %d", n.flag, n.value, n.least)
@@ -85,6 +90,9 @@ func (c *Config) validate() error {
 // pushOverheadBytes is what a push adds to its record at most: the envelope and the frame's header.
 const pushOverheadBytes = 128
 
+// leastHeadBytes has room for a browser's cookies, and is more than net/http adds to any limit.
+const leastHeadBytes = 8 << 10
+
 type bound[T any] struct {
 	flag         string
 	value, least T
@@ -96,7 +104,10 @@ func (c *Config) numbers() []bound[int] {
 		{"max-records-in-flight", c.MaxRecordsInShard, 1},
 		{"max-connections", c.MaxConnections, 0},
 		{"max-http-connections", c.MaxHTTPConnections, 0},
+		{"max-connections-per-address", c.MaxPerAddress, 0},
+		{"max-head-bytes", c.MaxHeadBytes, leastHeadBytes},
 		{"max-message-bytes", c.MaxMessageBytes, 1},
+		{"max-messages-per-second", c.MaxMessageRate, 0},
 		{"outbound-budget-bytes", c.OutboundBudgetBytes, 1},
 		{"socket-send-buffer", c.SocketSendBuffer, 1},
 		{"max-rules", c.MaxRules, 1},

@@ -211,6 +211,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add([]byte(`{"app_id":19,"pid":"7","channel":"","text":"a\ud800"}`))
 	f.Add([]byte(`{"app_id":1,"app_id":null}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
+		wantTwin(t, value)
 		_, err := DecodeRecord(value, 1<<20)
 		accepted := err == nil || errors.Is(err, WrongType)
 		var object map[string]json.RawMessage

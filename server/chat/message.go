@@ -139,6 +139,21 @@ func AppendNotice(dst []byte, kind Notice) []byte {
 	return append(appendQuote(dst, string(kind)), `}}`...)
 }
 
+// AppendFeedNotice appends the notice that records do not come, or come again. partitions are those
+// concerned, none if the whole topic is; since is when the trouble began, in unix milliseconds.
+func AppendFeedNotice(dst []byte, kind Notice, partitions []int32, since int64) []byte {
+	dst = append(dst, `{"path":"/notice","params":{"kind":`...)
+	dst = append(appendQuote(dst, string(kind)), `,"partitions":[`...)
+	for i, p := range partitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, int64(p), 10)
+	}
+	dst = append(dst, `],"since":`...)
+	return append(strconv.AppendInt(dst, since, 10), `}}`...)
+}
+
 // MaxRuleIDBytes is the longest name that a client may give a rule.
 const MaxRuleIDBytes = 64
 

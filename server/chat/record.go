@@ -1,8 +1,11 @@
 package chat
 
 import (
-	"errors"
+	"bytes"
 	"unicode/utf8"
+	"unsafe"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Field is a field of a record that a rule can put a condition on.
@@ -65,40 +68,57 @@ func (u Undecodable) String() string { return undecodableNames[u] }
 
 func (u Undecodable) Error() string { return "chat: undecodable record: " + u.String() }
 
-// DecodeRecord reads a Kafka value. Its error is always an Undecodable. Names match exactly, of
-// doubles the last counts.
+// DecodeRecord reads a Kafka value, which must not change for as long as the record is in use: its strings
+// are parts of it. The error is always an Undecodable. Names match exactly, of doubles the last counts.
 func DecodeRecord(value []byte, maxBytes int) (Record, error) {
-	var r Record
 	switch {
 	case value == nil:
-		return r, NullValue
+		return Record{}, NullValue
 	case len(value) > maxBytes:
-		return r, TooLong
+		return Record{}, TooLong
 	case !utf8.Valid(value):
-		return r, InvalidUTF8
+		return Record{}, InvalidUTF8
 	}
+	var r Record
 	var wrong FieldSet // of doubles the last counts, also where an earlier one has a wrong type
-	err := scanObject(value, func(name, value []byte) error {
-		field, known := recordField(name)
-		if !known {
-			return nil
-		}
-		if r.set(field, value) {
-			wrong &^= 1 << field
-		} else {
-			wrong = wrong.With(field)
-		}
-		return nil
-	})
+	t := jsonText{bytes: value}
+	isObject := t.punctuation('{')
+	whole := false
+	if isObject {
+		whole = t.members(1, func(name, value []byte) {
+			field, known := recordField(content(name))
+			if !known {
+				return
+			}
+			if r.set(field, value) {
+				wrong &^= 1 << field
+			} else {
+				wrong = wrong.With(field)
+			}
+		})
+	} else {
+		whole = t.value(0)
+	}
+	t.space()
 	switch {
-	case errors.Is(err, errNotObject):
-		return Record{}, NotObject
-	case err != nil:
+	case !whole || t.at < len(value):
 		return Record{}, InvalidJSON
+	case !isObject:
+		return Record{}, NotObject
 	case wrong != 0:
 		return Record{}, WrongType
 	}
 	return r, nil
+}
+
+// content is what a JSON string says: a part of it, unless it has escapes.
+func content(quoted []byte) []byte {
+	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
+	// A lone surrogate stands as U+FFFD, and is no error: the text has been checked.
+	said, _ := jsontext.AppendUnquote(nil, quoted)
+	return said
 }
 
 func recordField(name []byte) (Field, bool) {
@@ -123,17 +143,14 @@ func recordField(name []byte) (Field, bool) {
 func (r *Record) set(field Field, value []byte) bool {
 	switch field {
 	case Channel, Text:
-		if kind(value) != '"' {
+		if value[0] != '"' {
 			return false
 		}
-		s, err := unquote(nil, value)
-		if err != nil {
-			return false
-		}
+		said := content(value)
 		if field == Text {
-			r.Text = string(s)
+			r.Text = unsafe.String(unsafe.SliceData(said), len(said))
 		} else {
-			r.Channel = string(s)
+			r.Channel = unsafe.String(unsafe.SliceData(said), len(said))
 		}
 	default:
 		n, err := parseInteger(value)

@@ -50,6 +50,9 @@ var usageErrors = []struct {
 	{"negative --max-record-bytes", "max-record-bytes", []string{"--max-record-bytes=-1"}},
 	{"negative --outbound-budget-bytes", "outbound-budget-bytes", []string{"--outbound-budget-bytes=-1"}},
 	{"negative --socket-send-buffer", "socket-send-buffer", []string{"--socket-send-buffer=-1"}},
+	{"negative --max-connections-per-address", "max-connections-per-address", []string{"--max-connections-per-address=-1"}},
+	{"negative --max-messages-per-second", "max-messages-per-second", []string{"--max-messages-per-second=-1"}},
+	{"a head that no browser's fits", "max-head-bytes", []string{"--max-head-bytes=100"}},
 	{"negative --max-rules", "max-rules", []string{"--max-rules=-1"}},
 	{"negative --max-rule-entries", "max-rule-entries", []string{"--max-rule-entries=-1"}},
 	{"negative --max-keywords", "max-keywords", []string{"--max-keywords=-1"}},
@@ -116,7 +119,7 @@ func badEnvironment(tr *trial) {
 var designed = []struct{ flag, value string }{
 	{"listen", "127.0.0.1:8080"}, {"admin-listen", ""}, {"kafka", ""}, {"topic", "chat"}, {"max-connections", ""},
 	{"max-message-bytes", "65536"}, {"max-record-bytes", "262144"}, {"outbound-budget-bytes", "1048576"},
-	{"socket-send-buffer", "65536"}, {"max-rules", "1000"}, {"max-rule-entries", "256"}, {"max-keywords", ""},
+	{"max-connections-per-address", "0"}, {"max-messages-per-second", "0"}, {"max-head-bytes", "16384"}, {"socket-send-buffer", "65536"}, {"max-rules", "1000"}, {"max-rule-entries", "256"}, {"max-keywords", ""},
 	{"handshake-timeout", ""}, {"idle-ping", ""}, {"drain", "10s"}, {"metrics-max-series", ""}, {"echo", "false"},
 }
 

@@ -133,11 +133,22 @@ type broker struct {
 	Topic   string   `json:"topic"`
 }
 
-// startBroker starts the embedded broker, which lives until its standard input is closed: at the end
-// of t, or when this process is no more.
+// wantedBroker is a container where there can be one, unless the environment says otherwise.
+func wantedBroker() string {
+	if wanted := os.Getenv("CHATMONITOR_TEST_KAFKA"); wanted != "" {
+		return wanted
+	}
+	return "auto"
+}
+
+// A container needs some seconds on an idle machine.
+const brokerPatience = 2 * time.Minute
+
+// startBroker starts a broker, which lives until its standard input is closed: at the end of t, or
+// when this process is no more.
 func startBroker(t *testing.T, program string) broker {
 	t.Helper()
-	command := exec.Command(program, "broker", "--until-eof", "--partitions=4", "--topic=conformance")
+	command := exec.Command(program, "broker", "--kafka="+wantedBroker(), "--until-eof", "--partitions=4", "--topic=conformance")
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -163,8 +174,8 @@ func startBroker(t *testing.T, program string) broker {
 		if err := json.Unmarshal(text, &b); err != nil || len(b.Brokers) == 0 {
 			t.Fatalf("the broker says %q (%v), want a JSON object with brokers", text, err)
 		}
-	case <-time.After(patience):
-		t.Fatalf("the broker says nothing within %v", patience)
+	case <-time.After(brokerPatience):
+		t.Fatalf("the broker says nothing within %v", brokerPatience)
 	}
 	return b
 }

@@ -17,6 +17,7 @@ func echoCases() []testCase {
 		)
 	}
 	return append(cases,
+		testCase{name: "16 MiB with a raised limit", own: true, run: echoLong},
 		testCase{name: "all byte values come back", own: true, run: echoBytes},
 		testCase{name: "text that is not UTF-8 is 1007", own: true, run: func(tr *trial) { tr.wantEchoClosed(1007, text("\xff")) }},
 		testCase{name: "over the limit is 1009", own: true, run: func(tr *trial) { tr.wantEchoClosed(1009, frameHead(fin|opBinary, messageLimitBytes+1)) }},
@@ -56,6 +57,27 @@ func (tr *trial) echoMegabyte(op byte) {
 	}
 	s.write(frameHead(fin|op, 1<<20+1))
 	s.wantClose(1009)
+}
+
+// echoLong sends in one frame and in fragments, and reads while it sends: no buffer between here and there
+// holds it all.
+func echoLong(tr *trial) {
+	const size = 16 << 20
+	s := tr.on(tr.shared("--echo", fmt.Sprintf("--max-message-bytes=%d", size))).open("/echo")
+	payload := strings.Repeat("代练0123456789", size/16)
+	var fragments strings.Builder
+	for at := 0; at < size; at += size / 64 {
+		fragments.WriteString(frame(opContinuation, payload[at:at+size/64]))
+	}
+	inFragments := frame(opText, "") + fragments.String() + frame(fin|opContinuation, "")
+	for _, message := range []string{text(payload), inFragments} {
+		sent := make(chan error, 1)
+		go func() { sent <- s.tryWrite(message) }()
+		s.wantFrame(opText, payload)
+		if err := <-sent; err != nil {
+			tr.Fatal(err)
+		}
+	}
 }
 
 func (tr *trial) echoPipelined(op byte) {

@@ -15,7 +15,7 @@ import (
 )
 
 func limitCases() []testCase {
-	return []testCase{
+	return append(append(floodCases(), clientLimitCases()...), []testCase{
 		{name: "--max-connections: the excess gets 503", own: true, run: connectionLimit},
 		{name: "--max-connections: /live and /metrics answer when it is full", own: true, run: pagesWhenFull},
 		{name: "--max-connections: a place that is left is free again", own: true, run: placeFreed},
@@ -33,7 +33,7 @@ func limitCases() []testCase {
 		{name: "a taken port is an error that names it", own: true, run: portTaken},
 		{name: "a port taken by the same server is an error that names it", own: true, run: portTakenBySelf},
 		{name: "a restart at once works", own: true, run: restart},
-	}
+	}...)
 }
 
 // wantFull fails the case unless an upgrade is refused for want of a place.

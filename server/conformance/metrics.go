@@ -28,8 +28,12 @@ var families = []struct {
 	{"server_gogc", "gauge", "", nil},
 	{"server_maxprocs", "gauge", "", nil},
 	{"server_info", "gauge", "", nil},
-	{"connections_closed_total", "counter", "reason", nil},
-	{"handshakes_refused_total", "counter", "reason", nil},
+	{"connections_closed_total", "counter", "reason", []string{
+		"client_closed", "peer_gone", "protocol_error", "unsupported_data", "invalid_utf8", "message_too_big", "internal_error",
+		"slow_consumer", "request_backlog", "message_rate", "peer_silent", "draining", "shutdown"}},
+	{"handshakes_refused_total", "counter", "reason", []string{
+		"handshake_timeout", "head_too_long", "not_http", "tls", "http2", "bad_handshake", "sessions_full", "http_full",
+		"displaced", "address_full", "draining", "no_descriptors"}},
 	{"records_total", "counter", "result", []string{"matched", "unmatched", "undecodable"}},
 	{"records_undecodable_total", "counter", "reason", nil},
 	{"pushes_written_total", "counter", "", nil},

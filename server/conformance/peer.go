@@ -24,7 +24,17 @@ type peer struct {
 // dial connects to the server. The connection is closed at the end of the trial.
 func (tr *trial) dial() *peer {
 	tr.Helper()
-	c, err := net.DialTimeout("tcp", tr.address, patience)
+	return tr.dialFrom("")
+}
+
+// dialFrom is dial from an address of this machine; empty: whichever.
+func (tr *trial) dialFrom(ip string) *peer {
+	tr.Helper()
+	dialer := net.Dialer{Timeout: patience}
+	if ip != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(ip)}
+	}
+	c, err := dialer.Dial("tcp", tr.address)
 	if err != nil {
 		tr.Fatalf("connect: %v", err)
 	}

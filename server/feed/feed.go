@@ -2,14 +2,20 @@
 // partition without a consumer group, because every server needs every record. It neither matches
 // nor stores: what the hub cannot take yet stays in Kafka.
 //
-//	client --list every 10 s--> partitions --one reader each--> chat.DecodeRecord --> Hub.Publish
+//	lister: the topic's partitions, every 5 s and when something fails
+//	  --one reader each--> open at the next offset --> chat.DecodeRecord --> Hub.Publish
+//	    fails: closed; opened again after the lister has found the topic
+//	watch: once a second, how each reader fares --> Status, metrics, log, notices to the clients
+//
+// The lister alone decides when it is worth while to try again, so that a dead broker is not asked by
+// every partition.
 package feed
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -25,208 +31,123 @@ type Hub interface {
 	// is the record's JSON, and may be kept.
 	Publish(ctx context.Context, at chat.Cursor, timestamp time.Time, value []byte, record chat.Record) error
 	// Skip takes notice of a value that is not a record.
-	Skip(reason chat.Undecodable)
+	Skip(at chat.Cursor, reason chat.Undecodable)
+	// Notify tells every client; it may wait as Publish does, and its only error is ctx's.
+	Notify(ctx context.Context, notice []byte) error
 }
 
-// Options configure a Feed. Every field is needed.
+// Options configure a Feed. Every field is needed, except for Security, ClientID and Rack.
 type Options struct {
 	Brokers        []string
 	Topic          string
 	MaxRecordBytes int
+	Security       Security
+	ClientID       string // what the brokers' logs and quotas know the server by; empty: chatmonitor
+	Rack           string // a broker in the same rack is read from, if it has the partition
 	Hub            Hub
 	Stats          *monitor.Stats
 	Log            *slog.Logger
 }
 
 const (
-	refreshEvery = 10 * time.Second // looks for new partitions
+	refreshEvery = 5 * time.Second // looks for new partitions
 	retryFirst   = 250 * time.Millisecond
-	retryMax     = 10 * time.Second
+	retryMax     = 3 * time.Second
 )
 
 // Feed reads one topic.
 type Feed struct {
+	// Static after construction.
 	options Options
 	config  *sarama.Config
+	dialer  *dialer
 	log     *slog.Logger
+	kicked  chan struct{} // asks the lister to look now
 	bad     badRecords
 
 	mu         sync.Mutex
-	listed     bool             // guarded by mu: the topic was looked up once; what comes later is new
-	caughtUp   bool             // guarded by mu
-	connected  bool             // guarded by mu
-	trouble    string           // guarded by mu: the last error, until it is over
-	partitions map[int32]*place // guarded by mu
+	topicID    sarama.Uuid          // guarded by mu: of the topic that is read; zero while unknown
+	listed     bool                 // guarded by mu: the topic was looked up once; what comes later is new
+	caughtUp   bool                 // guarded by mu: every partition has been opened
+	connected  bool                 // guarded by mu: the last look at the topic was answered
+	trouble    string               // guarded by mu: why the topic cannot be looked up, while it is so
+	stalled    bool                 // guarded by mu: clients have been told so
+	partitions map[int32]*partition // guarded by mu
+	listing    chan struct{}        // guarded by mu: closed when the topic has been found again
 }
 
-// place is where a partition's reader is. Its fields are guarded by Feed.mu.
-type place struct {
-	next    int64 // offset; -1 until it is located
-	reading bool
-}
-
-// New makes a feed; Run reads.
-func New(o Options) *Feed {
-	f := &Feed{options: o, config: saramaConfig(), log: o.Log, partitions: make(map[int32]*place)}
+// New makes a feed; Run reads, once.
+func New(o Options) (*Feed, error) {
+	f := &Feed{options: o, log: o.Log, kicked: make(chan struct{}, 1), listing: make(chan struct{}), partitions: make(map[int32]*partition)}
 	f.bad.log = o.Log
-	return f
-}
-
-func saramaConfig() *sarama.Config {
-	c := sarama.NewConfig()
-	c.ClientID = "chatmonitor"
-	c.Version = sarama.V2_8_0_0
-	c.Metadata.AllowAutoTopicCreation = false
-	c.Metadata.RefreshFrequency = refreshEvery
-	c.Metadata.Retry.Max = 0 // Run has its own patience
-	c.Net.DialTimeout = 5 * time.Second
-	c.Consumer.Return.Errors = true
-	c.Consumer.Retry.Backoff = time.Second
-	c.Net.Proxy.Enable = true
-	c.Net.Proxy.Dialer = guardedDialer{timeout: c.Net.DialTimeout}
-	return c
+	tlsConfig, err := o.Security.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	f.dialer = newDialer(tlsConfig, o.Security.Mechanism != "", o.Stats)
+	if f.config, err = saramaConfig(&f.options, f.dialer); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // Run reads until ctx ends. A Kafka that is not there is tried again for ever.
 func (f *Feed) Run(ctx context.Context) {
-	wait := retryFirst
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		if attempt > 0 {
-			f.options.Stats.Reconnects.Add(1)
-		}
-		began := time.Now()
-		err := f.connectAndRead(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		f.failed(err)
-		if time.Since(began) > retryMax {
-			wait = retryFirst
-		}
-		sleep(ctx, wait)
-		wait = min(2*wait, retryMax)
-	}
-}
-
-func (f *Feed) connectAndRead(ctx context.Context) error {
+	// What sarama waits for ends with its connections, and not with a context.
+	stop := context.AfterFunc(ctx, f.dialer.close)
+	defer stop()
 	client, err := sarama.NewClient(f.options.Brokers, f.config)
-	if err != nil {
-		return fmt.Errorf("feed: connect to %v: %w", f.options.Brokers, err)
+	if err != nil { // it connects later: this is the configuration, and New has validated that
+		panic("feed: " + err.Error())
 	}
-	defer func() {
-		if err := client.Close(); err != nil {
-			f.log.Debug("feed: closing the Kafka client", "err", err)
-		}
-	}()
 	consumer, err := sarama.NewConsumerFromClient(client)
 	if err != nil {
-		return fmt.Errorf("feed: consumer: %w", err)
+		panic("feed: " + err.Error())
 	}
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	f.log.Info("feed: connected to Kafka", "brokers", f.options.Brokers)
-	f.setConnected(true)
-	defer f.setConnected(false)
-
-	ended := make(chan struct{}, 1)
-	for {
-		if err := f.startReaders(ctx, client, consumer, &readers, ended); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ended: // a reader has given its partition up: it is opened again
-			sleep(ctx, time.Second)
-		case <-time.After(refreshEvery):
-		}
-		if err := client.RefreshMetadata(f.options.Topic); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			return fmt.Errorf("feed: metadata of topic %q: %w", f.options.Topic, err)
-		}
+	var running sync.WaitGroup
+	running.Go(func() { f.watch(ctx) })
+	l := &lister{feed: f, client: client, consumer: consumer}
+	l.run(ctx)
+	running.Wait()
+	if err := errors.Join(consumer.Close(), client.Close()); err != nil {
+		f.log.Debug("feed: closing the Kafka client", "err", err)
 	}
 }
 
-// startReaders starts a reader for each partition that has none.
-func (f *Feed) startReaders(ctx context.Context, client sarama.Client, consumer sarama.Consumer, readers *sync.WaitGroup, ended chan<- struct{}) error {
-	numbers, err := client.Partitions(f.options.Topic)
-	if err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-		return fmt.Errorf("feed: partitions of topic %q: %w", f.options.Topic, err)
+// kick has the lister look at the topic soon.
+func (f *Feed) kick() {
+	select {
+	case f.kicked <- struct{}{}:
+	default:
 	}
-	if len(numbers) == 0 {
-		f.failed(fmt.Errorf("feed: there is no topic %q yet", f.options.Topic))
-	}
-	first := f.firstListing()
-	for _, number := range numbers {
-		at := f.place(number)
-		next, reading := f.look(at)
-		if reading {
-			continue
-		}
-		if next < 0 {
-			if next, err = f.locate(client, number, first); err != nil {
-				return err
-			}
-			f.advance(at, next)
-		}
-		reader, err := f.open(client, consumer, number, at, next)
-		if err != nil {
-			return err
-		}
-		f.setReading(at, true)
-		readers.Go(func() {
-			f.read(ctx, reader, number, at)
-			f.setReading(at, false)
-			select {
-			case ended <- struct{}{}:
-			default:
-			}
-		})
-	}
-	f.listingDone(len(numbers))
-	return nil
 }
 
-// locate finds the offset to begin at: partitions that are there at the start are read from now on,
-// later ones from their first record.
-func (f *Feed) locate(client sarama.Client, number int32, first bool) (int64, error) {
-	from := sarama.OffsetOldest
-	if first {
-		from = sarama.OffsetNewest
-	}
-	next, err := client.GetOffset(f.options.Topic, number, from)
-	if err != nil {
-		return 0, fmt.Errorf("feed: offset of partition %d: %w", number, err)
-	}
-	return next, nil
+// nextListing is closed when the topic has been found again.
+func (f *Feed) nextListing() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.listing
 }
 
-// open begins to read at next, or at the oldest record that is left where next is gone.
-func (f *Feed) open(client sarama.Client, consumer sarama.Consumer, number int32, at *place, next int64) (sarama.PartitionConsumer, error) {
-	reader, err := consumer.ConsumePartition(f.options.Topic, number, next)
-	if errors.Is(err, sarama.ErrOffsetOutOfRange) {
-		oldest, offsetErr := client.GetOffset(f.options.Topic, number, sarama.OffsetOldest)
-		if offsetErr != nil {
-			return nil, fmt.Errorf("feed: oldest offset of partition %d: %w", number, offsetErr)
-		}
-		if gap := oldest - next; gap > 0 {
-			f.options.Stats.Partition(number).Skipped.Add(uint64(gap))
-		}
-		f.log.Warn("feed: the next offset is gone; going on at the oldest", "partition", number, "next", next, "oldest", oldest)
-		f.advance(at, oldest)
-		next = oldest
-		reader, err = consumer.ConsumePartition(f.options.Topic, number, next)
+// backoff is the time to the next attempt: twice as long each time, and never the same for two servers.
+type backoff struct{ attempts int }
+
+func (b *backoff) next() time.Duration {
+	wait := retryMax
+	if b.attempts < 10 {
+		wait = min(retryMax, retryFirst<<b.attempts)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("feed: partition %d from offset %d: %w", number, next, err)
-	}
-	return reader, nil
+	b.attempts++
+	return wait/2 + rand.N(wait/2)
 }
+
+func (b *backoff) reset() { b.attempts = 0 }
 
 func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-time.After(d):
+	case <-timer.C:
 	}
 }

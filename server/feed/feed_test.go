@@ -3,13 +3,10 @@ package feed
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -19,100 +16,9 @@ import (
 	"chatmonitor/server/monitor"
 )
 
-// listener is a hub with one session that wants everything, driven by a goroutine of its own.
-type listener struct {
-	hub   *monitor.Hub
-	stats *monitor.Stats
-
-	mu     sync.Mutex
-	pushes []string // guarded by mu
-}
-
-func newListener(t *testing.T) *listener {
-	l := &listener{stats: monitor.NewStats(10)}
-	l.hub = monitor.NewHub(monitor.Options{
-		Shards: 1, InFlight: 4, Router: monitor.NewRouter(), Stats: l.stats, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Limits: monitor.Limits{MaxRules: 1, Rule: chat.RuleLimits{MaxEntries: 1, MaxKeywords: 1}},
-	})
-	shard := l.hub.Shards()[0]
-	wake, stop := make(chan struct{}, 1), make(chan struct{})
-	shard.Bind(func() { wake <- struct{}{} })
-	shard.Open(l).Receive([]byte(`{"path":"/listen","params":{"rule":{}}}`))
-	l.pushes = nil // the answer
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-wake:
-				for shard.Work(time.Second) {
-				}
-			}
-		}
-	})
-	t.Cleanup(func() { close(stop); running.Wait() })
-	return l
-}
-
-func (l *listener) Push(p *monitor.Push) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pushes = append(l.pushes, p.Framed(func(b []byte) any { return string(b) }).(string))
-	return true
-}
-
-func (l *listener) Close(monitor.Reason) {}
-
-func (l *listener) got() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.pushes)
-}
-
-func (l *listener) run(t *testing.T, address string) *Feed {
-	f := New(Options{Brokers: []string{address}, Topic: "chat", MaxRecordBytes: 1000, Hub: l.hub, Stats: l.stats, Log: slog.New(slog.DiscardHandler)})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); f.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	return f
-}
-
-func broker(t *testing.T, options ...kfake.Opt) (address string, client *kgo.Client) {
-	t.Helper()
-	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, options...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
-	address = cluster.ListenAddrs()[0]
-	client, err = kgo.NewClient(kgo.SeedBrokers(address), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("chat"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	return address, client
-}
-
-func produce(t *testing.T, client *kgo.Client, partition int32, value string) {
-	t.Helper()
-	if err := client.ProduceSync(context.Background(), &kgo.Record{Partition: partition, Value: []byte(value)}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 30 s: %s", what)
-		}
-	}
-}
-
 func TestReadsEveryPartitionFromNowOn(t *testing.T) {
-	address, client := broker(t, kfake.SeedTopics(2, "chat"))
+	k := broker(t, kfake.SeedTopics(2, "chat"))
+	address, client := k.address, k.client
 	produce(t, client, 0, `{"text":"before the start"}`)
 	l := newListener(t)
 	f := l.run(t, address)
@@ -134,7 +40,8 @@ func TestReadsEveryPartitionFromNowOn(t *testing.T) {
 }
 
 func TestANewPartitionIsReadFromItsFirstRecord(t *testing.T) {
-	address, client := broker(t, kfake.SeedTopics(1, "chat"))
+	k := broker(t, kfake.SeedTopics(1, "chat"))
+	address, client := k.address, k.client
 	l := newListener(t)
 	f := l.run(t, address)
 	eventually(t, "caught up", func() bool { return f.Status().CaughtUp })
@@ -152,21 +59,14 @@ func TestANewPartitionIsReadFromItsFirstRecord(t *testing.T) {
 }
 
 func TestABrokerThatComesLater(t *testing.T) {
-	placeholder, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := placeholder.Addr().(*net.TCPAddr).Port
-	if err := placeholder.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := freePort(t)
 	l := newListener(t)
 	f := l.run(t, fmt.Sprintf("127.0.0.1:%d", port))
 	eventually(t, "the trouble is told", func() bool { return f.Status().Trouble != "" })
 	if f.Status().CaughtUp {
 		t.Fatal("caught up without a broker")
 	}
-	_, client := broker(t, kfake.Ports(port), kfake.SeedTopics(1, "chat"))
+	client := broker(t, kfake.Ports(port), kfake.SeedTopics(1, "chat")).client
 	eventually(t, "caught up", func() bool { return f.Status().CaughtUp })
 	produce(t, client, 0, `{}`)
 	eventually(t, "a push", func() bool { return len(l.got()) == 1 })
@@ -191,7 +91,7 @@ func TestAPeerThatIsNotKafka(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	conn, err := guardedDialer{time.Second}.Dial("tcp", server.Addr().String())
+	conn, err := newDialer(nil, false, monitor.NewStats(1)).Dial("tcp", server.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

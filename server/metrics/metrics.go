@@ -221,7 +221,7 @@ func (c *collector) pushes(out sink) {
 	s := c.stats
 	out.counter(writtenDesc, float64(s.Written.Load()))
 	out.gauge(queuedDesc, float64(s.QueuedOut.Load()))
-	for _, r := range monitor.CloseReasons() {
+	for _, r := range monitor.DropReasons() {
 		out.counter(droppedDesc, float64(s.Dropped(r).Load()), r.String())
 	}
 	buckets := make(map[float64]uint64, len(s.Latency.Bounds))

@@ -47,7 +47,7 @@ func TestLabels(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	hub.Skip(chat.WrongType)
+	hub.Skip(chat.Cursor{Offset: 1}, chat.WrongType)
 	want := `
 # HELP chat_monitor_app_handle_chat_total Chat records that were decoded, whether anybody wanted them or not.
 # TYPE chat_monitor_app_handle_chat_total counter

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"chatmonitor/server/chat"
@@ -53,42 +54,75 @@ func (h *Hub) Shards() []*Shard { return h.shards }
 
 // Publish hands a record to every shard whose sessions have rules. It waits for a shard that has as
 // many records waiting as it may, so that Kafka holds the backlog; its only error is ctx's. value is
-// the record's JSON, and is kept.
+// the record's JSON, and is kept. The records of a partition come one by one, in order.
 func (h *Hub) Publish(ctx context.Context, at chat.Cursor, timestamp time.Time, value []byte, record chat.Record) error {
-	p := &publication{record: record, value: value, at: at, timestamp: timestamp}
-	p.push.encode = func() []byte {
-		return chat.AppendPush(make([]byte, 0, len(value)+80), at, value)
-	}
-	h.stats.recordHandled(&record)
-	p.unanswered.Store(1) // Publish itself, until all are asked
-	defer h.answered(p, 0)
+	p := publications.Get().(*publication)
+	p.record, p.value, p.at, p.timestamp = record, value, at, timestamp
+	p.push.record, p.push.account = p, &h.stats.Partition(at.Partition).Account
+	p.push.account.consume(at.Offset)
+	h.stats.recordHandled(&p.record)
+	return h.offer(ctx, p, func(s *Shard) bool { return s.rules.Load() > 0 })
+}
+
+// Skip counts a Kafka value that is not a record.
+func (h *Hub) Skip(at chat.Cursor, reason chat.Undecodable) {
+	account := &h.stats.Partition(at.Partition).Account
+	account.consume(at.Offset)
+	account.undecodable[reason].Add(1)
+	h.stats.Undecodable(reason).Add(1)
+}
+
+// Notify sends a notice to every session, after the records that were published before, at the pace of
+// records. Like Publish, it waits while there is no room.
+func (h *Hub) Notify(ctx context.Context, notice []byte) error {
+	p := publications.Get().(*publication)
+	p.notice, p.push.payload = true, notice
+	return h.offer(ctx, p, func(s *Shard) bool { return s.open.Load() > 0 })
+}
+
+// offer hands p to the shards that want it.
+func (h *Hub) offer(ctx context.Context, p *publication, wants func(*Shard) bool) error {
+	p.unanswered.Store(1) // offer itself, until all are asked
+	defer h.answered(p, 0, 0)
 	for _, s := range h.shards {
-		if s.rules.Load() == 0 {
+		if !wants(s) {
 			continue
 		}
 		p.unanswered.Add(1)
 		if !s.offer(ctx.Done(), p) {
-			h.answered(p, 0)
+			h.answered(p, 0, 0)
 			return fmt.Errorf("monitor: publish: %w", ctx.Err())
 		}
 	}
 	return nil
 }
 
-// Skip counts a Kafka value that is not a record.
-func (h *Hub) Skip(reason chat.Undecodable) { h.stats.Undecodable(reason).Add(1) }
+var publications = sync.Pool{New: func() any { return new(publication) }}
 
 // answered takes one shard's answer; the last one closes the record's account.
-func (h *Hub) answered(p *publication, sessions int) {
-	p.receivers.Add(int64(sessions))
+func (h *Hub) answered(p *publication, matches, receivers int) {
+	p.matches.Add(int64(matches))
+	p.receivers.Add(int64(receivers))
 	if p.unanswered.Add(-1) > 0 {
 		return
 	}
-	if n := p.receivers.Load(); n > 0 {
+	if !p.notice {
+		h.count(p)
+	}
+	*p = publication{}
+	publications.Put(p)
+}
+
+func (h *Hub) count(p *publication) {
+	if p.matches.Load() > 0 {
 		h.stats.Matched.Add(1)
-		h.stats.recordReceived(&p.record, n)
+		p.push.account.matches.Add(1)
 	} else {
 		h.stats.Unmatched.Add(1)
+		p.push.account.unmatched.Add(1)
+	}
+	if n := p.receivers.Load(); n > 0 {
+		h.stats.recordReceived(&p.record, n)
 	}
 }
 

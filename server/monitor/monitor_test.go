@@ -75,19 +75,25 @@ type peer struct {
 	closed  []Reason
 	onPush  func()
 	refuses bool
+	buffers bool
+	waiting []*Account // of what it has buffered
 	session *Session
 }
 
-func (p *peer) Push(push *Push) bool {
+func (p *peer) Push(push *Push) (Outcome, Reason) {
 	if p.onPush != nil {
 		p.onPush()
 	}
 	if p.refuses {
 		p.Close(SlowConsumer)
-		return false
+		return Dropped, SlowConsumer
 	}
-	p.texts = append(p.texts, push.Framed(func(b []byte) any { return string(b) }).(string))
-	return true
+	p.texts = append(p.texts, push.Framed(func(b []byte, _ *Account) any { return string(b) }).(string))
+	if p.buffers {
+		p.waiting = append(p.waiting, push.Account())
+		return Buffered, 0
+	}
+	return Handed, 0
 }
 
 func (p *peer) Close(r Reason) {

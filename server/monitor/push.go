@@ -10,18 +10,30 @@ import (
 
 // Conn is the network's side of one session. Only the shard's goroutine calls it.
 type Conn interface {
-	// Push sends p after everything that was pushed before, without blocking. It reports whether
-	// the connection took it; one that is over its outbound budget does not, and closes instead.
-	Push(p *Push) bool
+	// Push sends p after everything that was pushed before, without blocking, and does not keep it. A
+	// connection that is over its outbound budget drops it, for the reason that it is then closed for.
+	// What becomes of a buffered push later, it tells the push's Account.
+	Push(p *Push) (o Outcome, why Reason)
 	// Close ends the connection for the given reason; the network layer then calls Session.Closed.
 	Close(reason Reason)
 }
 
+// Outcome is what a connection made of a push.
+type Outcome uint8
+
+// The outcomes of a push.
+const (
+	Dropped  Outcome = iota // it will not be sent
+	Buffered                // it waits in the process, in whole or in part
+	Handed                  // the kernel has all of it
+)
+
 // Push is one text message on its way to one client or to many: the payload, and the framed form
 // that the network layer makes of it once for all receivers.
 type Push struct {
-	encode  func() []byte // nil: payload is set
+	record  *publication // nil: payload is set
 	payload []byte
+	account *Account // nil: not a record's
 	framed  any
 	once    sync.Once
 }
@@ -29,21 +41,30 @@ type Push struct {
 // NewPush is a push of the given payload, which must not change afterwards.
 func NewPush(payload []byte) *Push { return &Push{payload: payload} }
 
-// Framed is what frame made of the payload. frame is called once in a push's life; every network
-// layer passes the same function each time.
-func (p *Push) Framed(frame func(payload []byte) any) any {
+// Framed is what frame made of the payload and the account. frame is called once in a push's life; every
+// network layer passes the same function each time.
+func (p *Push) Framed(frame func(payload []byte, account *Account) any) any {
 	p.once.Do(func() {
-		if p.encode != nil {
-			p.payload = p.encode()
+		if r := p.record; r != nil {
+			p.payload = chat.AppendPush(make([]byte, 0, len(r.value)+pushOverheadBytes), r.at, r.value)
 		}
-		p.framed = frame(p.payload)
+		p.framed = frame(p.payload, p.account)
 	})
 	return p.framed
 }
 
-// publication is one record on its way through the shards.
+// A push is at most this much longer than its record.
+const pushOverheadBytes = 80
+
+// Account is where what becomes of the push is entered once it has been buffered; nil for a push that is
+// not a record's.
+func (p *Push) Account() *Account { return p.account }
+
+// publication is one record, or one notice, on its way through the shards. It is used again for another
+// when all shards have answered.
 type publication struct {
 	push      Push
+	notice    bool // for every session, and not counted
 	record    chat.Record
 	value     []byte
 	at        chat.Cursor
@@ -53,7 +74,8 @@ type publication struct {
 	foldedText string
 
 	unanswered atomic.Int32 // shards that have still to answer, and Publish itself
-	receivers  atomic.Int64
+	matches    atomic.Int64 // sessions with a rule that it meets
+	receivers  atomic.Int64 // those that took it
 }
 
 // text is the record's text, folded once for all shards, and not at all if no rule asks.

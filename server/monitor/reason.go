@@ -14,10 +14,15 @@ const (
 	InternalError                // a handler panicked
 	SlowConsumer                 // more waits for the client than --outbound-budget-bytes
 	Backlogged                   // too many requests wait behind a slow one
+	TooFast                      // more messages than --max-messages-per-second
 	PeerSilent                   // no sign of life for three idle pings
 	Draining                     // the server is leaving
 	Shutdown                     // the server left before the client did
 	closeReasons
+
+	// Undelivered is why a push was dropped that its connection had taken, or was about to get, when it
+	// closed for whatever reason.
+	Undelivered
 
 	// Why a connection was refused before it was a WebSocket.
 	HeadTimeout   // no complete request head within --handshake-timeout
@@ -28,6 +33,8 @@ const (
 	BadHandshake  // an upgrade request that RFC 6455 4.2 refuses
 	SessionsFull  // --max-connections are open
 	HTTPFull      // --max-http-connections are open
+	Displaced     // half a head, when another connection had no place left
+	AddressFull   // --max-connections-per-address are open of the peer's address
 	Leaving       // the server is draining
 	NoDescriptors // the process has no file descriptor left
 	reasons
@@ -48,10 +55,12 @@ var reasonTexts = [reasons]struct {
 	InternalError:  {"internal_error", 1011, "internal error"},
 	SlowConsumer:   {"slow_consumer", 1013, "too much waits to be read"},
 	Backlogged:     {"request_backlog", 1008, "too many requests at once"},
+	TooFast:        {"message_rate", 1008, "too many messages in a second"},
 	PeerSilent:     {"peer_silent", 0, ""},
 	Draining:       {"draining", 1012, "the server restarts"},
 	Shutdown:       {"shutdown", 0, ""},
 	closeReasons:   {},
+	Undelivered:    {name: "closed"},
 	HeadTimeout:    {name: "handshake_timeout"},
 	HeadTooLong:    {name: "head_too_long"},
 	NotHTTP:        {name: "not_http"},
@@ -60,6 +69,8 @@ var reasonTexts = [reasons]struct {
 	BadHandshake:   {name: "bad_handshake"},
 	SessionsFull:   {name: "sessions_full"},
 	HTTPFull:       {name: "http_full"},
+	Displaced:      {name: "displaced"},
+	AddressFull:    {name: "address_full"},
 	Leaving:        {name: "draining"},
 	NoDescriptors:  {name: "no_descriptors"},
 }
@@ -77,7 +88,10 @@ func (r Reason) CloseText() string { return reasonTexts[r].text }
 func CloseReasons() []Reason { return reasonRange(0, closeReasons) }
 
 // Refusals lists why a connection may be refused before it is a WebSocket.
-func Refusals() []Reason { return reasonRange(closeReasons+1, reasons) }
+func Refusals() []Reason { return reasonRange(HeadTimeout, reasons) }
+
+// DropReasons lists why a push may be dropped: with the connection's end, or after it.
+func DropReasons() []Reason { return append(CloseReasons(), Undelivered) }
 
 func reasonRange(from, to Reason) []Reason {
 	list := make([]Reason, 0, to-from)

@@ -17,6 +17,7 @@ type Shard struct {
 
 	// For any goroutine.
 	rules atomic.Int64 // rules of all sessions: a shard without any is not asked
+	open  atomic.Int64 // sessions: a shard without any gets no notices
 	armed atomic.Bool  // a call of Work is outstanding
 	mu    sync.Mutex
 	calls []func() // guarded by mu
@@ -54,6 +55,7 @@ func (s *Shard) Bind(wake func()) { s.wake = wake }
 func (s *Shard) Open(conn Conn) *Session {
 	session := &Session{shard: s, conn: conn, slot: int32(len(s.sessions))}
 	s.sessions = append(s.sessions, session)
+	s.open.Add(1)
 	s.hub.stats.Sessions.Add(1)
 	return session
 }
@@ -64,6 +66,7 @@ func (s *Shard) forget(session *Session) {
 	s.sessions[session.slot], moved.slot = moved, session.slot
 	s.sessions[last] = nil
 	s.sessions = s.sessions[:last]
+	s.open.Add(-1)
 	s.hub.stats.Sessions.Add(-1)
 }
 
@@ -134,8 +137,12 @@ func (s *Shard) runCalls() bool {
 func (s *Shard) begin(p *publication) {
 	s.records++
 	s.matches, s.next, s.pushed = s.matches[:0], 0, 0
+	if s.current = p; p.notice {
+		s.matches = append(s.matches, s.sessions...)
+		return
+	}
 	s.index.Match(p, s.collect)
-	s.current = p
+	p.push.account.matched(len(s.matches))
 }
 
 // deliver pushes the current record, and reports whether it was done before the deadline.
@@ -145,7 +152,7 @@ func (s *Shard) deliver(deadline time.Time) bool {
 		upTo := min(s.next+deliveriesPerLook, len(s.matches))
 		n := s.pushSome(p, upTo)
 		now := s.hub.now()
-		if n > 0 {
+		if n > 0 && !p.notice {
 			s.pushed += n
 			s.hub.stats.Written.Add(uint64(n))
 			s.hub.stats.Latency.Observe(now.Sub(p.timestamp), n)
@@ -155,24 +162,41 @@ func (s *Shard) deliver(deadline time.Time) bool {
 		}
 	}
 	s.current = nil
-	clear(s.matches)
-	s.hub.answered(p, s.pushed)
+	matches := len(s.matches)
+	if clear(s.matches); p.notice {
+		s.matches = nil // there may be a million sessions, and a notice is rare
+	}
+	s.hub.answered(p, matches, s.pushed)
 	return true
 }
 
 // pushSome pushes to the matches before upTo. A session that closed since it matched is passed over.
 // One whose push panics is ended, and the next one served.
 func (s *Shard) pushSome(p *publication, upTo int) (pushed int) {
+	var handed, buffered int
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.hub.panicked("push", cause)
 			s.matches[s.next].fail()
 			s.next++
+			p.push.account.drop(InternalError)
 		}
+		p.push.account.pushed(handed, buffered)
+		pushed = handed + buffered
 	}()
 	for ; s.next < upTo; s.next++ {
-		if conn := s.matches[s.next].conn; conn != nil && conn.Push(&p.push) {
-			pushed++
+		conn := s.matches[s.next].conn
+		if conn == nil {
+			p.push.account.drop(Undelivered)
+			continue
+		}
+		switch outcome, why := conn.Push(&p.push); outcome {
+		case Handed:
+			handed++
+		case Buffered:
+			buffered++
+		default:
+			p.push.account.drop(why)
 		}
 	}
 	return pushed

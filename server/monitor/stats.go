@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,10 +31,12 @@ type Stats struct {
 	undecodable              [chat.Undecodables]atomic.Uint64
 	rulesByShape             [1 << (chat.Text + 1)]atomic.Int64
 
-	handled    series[atomic.Uint64]
-	received   series[ReceiverCounts]
-	partitions sync.Map // int32 -> *Partition
-	loops      sync.Map // int -> *atomic.Int64, nanoseconds
+	handled  series[atomic.Uint64]
+	received series[ReceiverCounts]
+	loops    sync.Map // int -> *atomic.Int64, nanoseconds
+
+	partitions        atomic.Pointer[[]*Partition] // by number, nil where there is none; replaced, not changed
+	growingPartitions sync.Mutex
 }
 
 // NewStats keeps at most maxSeries series of each metric whose labels come from records.
@@ -42,6 +45,7 @@ func NewStats(maxSeries int) *Stats {
 		0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)}
 	s.handled.init(maxSeries)
 	s.received.init(maxSeries)
+	s.partitions.Store(new([]*Partition))
 	return s
 }
 
@@ -81,20 +85,35 @@ type Partition struct {
 	Lag       atomic.Int64  // records between the newest and the last that was read
 	LastFetch atomic.Int64  // when Kafka last answered, unix nanoseconds
 	Skipped   atomic.Uint64 // offsets that were gone before they could be read
+
+	Account Account
 }
 
 // Partition is the state of the partition of that number.
 func (s *Stats) Partition(number int32) *Partition {
-	p, _ := s.partitions.LoadOrStore(number, new(Partition))
-	return p.(*Partition)
+	if all := *s.partitions.Load(); int(number) < len(all) && all[number] != nil {
+		return all[number]
+	}
+	s.growingPartitions.Lock()
+	defer s.growingPartitions.Unlock()
+	all := slices.Clone(*s.partitions.Load())
+	if missing := int(number) + 1 - len(all); missing > 0 {
+		all = append(all, make([]*Partition, missing)...)
+	}
+	if all[number] == nil {
+		all[number] = &Partition{Account: Account{totals: s}}
+		s.partitions.Store(&all)
+	}
+	return all[number]
 }
 
 // Partitions calls visit for each partition that the feed knows.
 func (s *Stats) Partitions(visit func(number int32, p *Partition)) {
-	s.partitions.Range(func(number, p any) bool {
-		visit(number.(int32), p.(*Partition))
-		return true
-	})
+	for number, p := range *s.partitions.Load() {
+		if p != nil {
+			visit(int32(number), p)
+		}
+	}
 }
 
 // RecordLabels are the fields of a record that label a series.

@@ -9,8 +9,9 @@ import (
 	"runtime/metrics"
 )
 
-// NewAdminHandler is the second, loopback listener: profiles, and whatever changes the process.
-func NewAdminHandler(log *slog.Logger) http.Handler {
+// NewAdminHandler is the second, loopback listener: profiles, the ledger of records and deliveries, and
+// whatever changes the process. ledger gives what is shown as JSON; nil: there is none.
+func NewAdminHandler(ledger func() any, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -21,13 +22,22 @@ func NewAdminHandler(log *slog.Logger) http.Handler {
 		debug.FreeOSMemory() // collects first, then returns what is free to the kernel
 		w.WriteHeader(http.StatusOK)
 	})
-	mux.HandleFunc("GET /memory", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /memory", asJSON(func() any { return memory() }, log))
+	if ledger != nil {
+		mux.HandleFunc("GET /ledger", asJSON(ledger, log))
+	}
+	return mux
+}
+
+func asJSON(value func() any, log *slog.Logger) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(memory()); err != nil {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(value()); err != nil {
 			log.Debug("an answer was not read", "err", err)
 		}
-	})
-	return mux
+	}
 }
 
 // memory is every single-valued metric of the Go runtime, by its name in runtime/metrics.

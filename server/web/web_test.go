@@ -93,12 +93,12 @@ func TestUpgrades(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
-	h := NewAdminHandler(slog.New(slog.DiscardHandler))
+	h := NewAdminHandler(func() any { return map[string]int{"read": 7} }, slog.New(slog.DiscardHandler))
 	for _, c := range []struct {
 		method, path, says string
 		status             int
 	}{
-		{"POST", "/gc", "", 200}, {"GET", "/gc", "", 405}, {"GET", "/memory", `"/memory/classes/total:bytes"`, 200}, {"GET", "/debug/pprof/", "goroutine", 200},
+		{"POST", "/gc", "", 200}, {"GET", "/gc", "", 405}, {"GET", "/memory", `"/memory/classes/total:bytes"`, 200}, {"GET", "/debug/pprof/", "goroutine", 200}, {"GET", "/ledger", `"read": 7`, 200}, {"POST", "/ledger", "", 405},
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))

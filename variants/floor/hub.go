@@ -39,7 +39,10 @@ func (s *server) Publish(ctx context.Context, at chat.Cursor, _ time.Time, value
 }
 
 // Skip is feed.Hub's; nobody counts here.
-func (s *server) Skip(chat.Undecodable) {}
+func (s *server) Skip(chat.Cursor, chat.Undecodable) {}
+
+// Notify is feed.Hub's; the receivers get records and nothing else.
+func (s *server) Notify(context.Context, []byte) error { return nil }
 
 // pushFrame leaves room for the head before it knows the length.
 func pushFrame(at chat.Cursor, value []byte) []byte {

@@ -69,7 +69,10 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	fed := s.startFeed(ctx)
+	fed, err := s.startFeed(ctx)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
 	log.Info("listening", "address", s.address)
 	err = s.run(ctx)
 	cancel()
@@ -86,11 +89,14 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 const readyPoll = 10 * time.Millisecond
 
 // startFeed reads Kafka until ctx ends; then done is closed.
-func (s *server) startFeed(ctx context.Context) (done <-chan struct{}) {
-	f := feed.New(feed.Options{
+func (s *server) startFeed(ctx context.Context) (done <-chan struct{}, err error) {
+	f, err := feed.New(feed.Options{
 		Brokers: s.config.Kafka, Topic: s.config.Topic, MaxRecordBytes: s.config.MaxRecordBytes,
 		Hub: s, Stats: monitor.NewStats(1), Log: s.log,
 	})
+	if err != nil {
+		return nil, err
+	}
 	var running sync.WaitGroup
 	running.Go(func() { f.Run(ctx) })
 	running.Go(func() {
@@ -110,7 +116,7 @@ func (s *server) startFeed(ctx context.Context) (done <-chan struct{}) {
 		running.Wait()
 		close(ended)
 	}()
-	return ended
+	return ended, nil
 }
 
 // adminHeadTimeout bounds a request's head on the admin listener.
@@ -124,7 +130,7 @@ func startAdmin(address string, log *slog.Logger) (stop func() error, err error)
 	if err != nil {
 		return nil, fmt.Errorf("floor: --admin-listen: %w", err)
 	}
-	admin := &http.Server{Handler: web.NewAdminHandler(log), ReadHeaderTimeout: adminHeadTimeout}
+	admin := &http.Server{Handler: web.NewAdminHandler(nil, log), ReadHeaderTimeout: adminHeadTimeout}
 	ended := make(chan error, 1)
 	go func() { ended <- admin.Serve(l) }()
 	log.Info("admin listening", "address", l.Addr().String())

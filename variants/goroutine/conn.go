@@ -7,6 +7,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"chatmonitor/server/app"
 	"chatmonitor/server/monitor"
 )
 
@@ -27,6 +28,7 @@ type conn struct {
 	wire   *wire
 	out    outbox
 	echoes bool // a WebSocket on /echo
+	pace   pace
 
 	heard atomic.Uint32 // tick of the last sign of life
 	// When both are true, nobody has anything to say any more. The writer sets the first and looks at
@@ -48,6 +50,7 @@ func newConn(s *server, ws *websocket.Conn, w *wire, echoes bool) *conn {
 	c := &conn{shard: s.nextShard(), ws: ws, wire: w, echoes: echoes}
 	c.out = s.profile.newOutbox(c)
 	c.heard.Store(c.shard.tick.Load())
+	c.pace.due = app.PaceNow()
 	ws.SetPingHandler(c.pinged)
 	ws.SetPongHandler(c.ponged)
 	ws.SetCloseHandler(leaveToReader)
@@ -82,12 +85,11 @@ func (c *conn) do(f func()) { c.shard.do(c, f) }
 func (c *conn) stats() *monitor.Stats { return c.shard.server.app.stats }
 
 // Push is monitor.Conn's.
-func (c *conn) Push(p *monitor.Push) bool {
+func (c *conn) Push(p *monitor.Push) (monitor.Outcome, monitor.Reason) {
 	if c.send(p.Framed(prepare).(*message)) {
-		return true
+		return monitor.Buffered, 0
 	}
-	c.stats().Dropped(c.reason).Add(1)
-	return false
+	return monitor.Dropped, c.reason
 }
 
 // send has m written, on the shard's goroutine. A connection that is over its budget is closed.
@@ -132,6 +134,7 @@ func (c *conn) forget() {
 	c.shard.remove(c)
 	c.phase = closed
 	c.shard.server.app.sessions.Give()
+	c.wire.leaveAddress()
 	c.stats().Connected.Add(-1)
 	c.stats().Closed(c.reason).Add(1)
 }

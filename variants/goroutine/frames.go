@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"chatmonitor/server/app"
 	"chatmonitor/server/monitor"
 )
 
@@ -22,6 +23,15 @@ type wire struct {
 	frames frameCheck
 	broken bool
 	fault  monitor.Reason // if broken
+
+	peers *app.Peers // that the connection is counted among; nil: it is not
+}
+
+// leaveAddress takes the connection out of its address's count.
+func (w *wire) leaveAddress() {
+	if w.peers != nil {
+		w.peers.Give(w.RemoteAddr())
+	}
 }
 
 var errBroken = errors.New("goroutine: a frame breaks RFC 6455 or is too long")

@@ -15,6 +15,7 @@ var (
 	noTLS          = refusal("400 Bad Request", "this port does not speak TLS: put a TLS proxy before it, or use http:// and ws://")
 	noHTTP2        = refusal("505 HTTP Version Not Supported", "this port speaks HTTP/1.1, not HTTP/2")
 	full           = refusal("503 Service Unavailable", fullText)
+	crowdedAddress = refusal("503 Service Unavailable", "your address has as many connections as it may")
 )
 
 const (

@@ -27,7 +27,7 @@ func (*network) Describe() app.About {
 // Serve is app.Network's.
 func (n *network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	s := newServer(n.Profile, application{
-		config: a.Config, log: a.Log, stats: a.Stats, hub: a.Hub, sessions: a.Sessions, plain: a.Plain,
+		config: a.Config, log: a.Log, stats: a.Stats, hub: a.Hub, sessions: a.Sessions, plain: a.Plain, peers: a.Peers, pace: a.Pace,
 		draining: a.Draining, httpServer: a.HTTPServer,
 	})
 	l, err := s.listen(ctx, a.Address)
@@ -45,6 +45,8 @@ type application struct {
 	stats           *monitor.Stats
 	hub             *monitor.Hub
 	sessions, plain *app.Slots
+	peers           *app.Peers
+	pace            app.Pace
 	draining        func() bool
 	httpServer      func(upgrade http.Handler) *http.Server
 }

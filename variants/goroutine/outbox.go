@@ -35,6 +35,7 @@ type message struct {
 	payload  []byte
 	prepared *websocket.PreparedMessage // the frame of all receivers; nil: payload is framed for each
 	bytes    int                        // of the frame
+	account  *monitor.Account           // to be told what becomes of it; nil: not a record's
 }
 
 func newMessage(kind int, payload []byte) *message {
@@ -42,12 +43,12 @@ func newMessage(kind int, payload []byte) *message {
 }
 
 // prepare frames a push for all its receivers.
-func prepare(payload []byte) any {
+func prepare(payload []byte, account *monitor.Account) any {
 	prepared, err := websocket.NewPreparedMessage(websocket.TextMessage, payload)
 	if err != nil {
 		panic(fmt.Sprintf("goroutine: a text message cannot be framed: %v", err))
 	}
-	return &message{kind: websocket.TextMessage, prepared: prepared, bytes: frameBytes(len(payload))}
+	return &message{kind: websocket.TextMessage, prepared: prepared, bytes: frameBytes(len(payload)), account: account}
 }
 
 func closeMessage(reason monitor.Reason) *message {

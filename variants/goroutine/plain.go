@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -123,11 +125,22 @@ func (o *channelOutbox) transmit(m *message) error {
 	o.mu.Lock()
 	o.current = m.bytes
 	o.mu.Unlock()
-	defer o.done(m)
-	return o.conn.transmit(m)
+	err := errWriterPanicked
+	defer func() { o.done(m, err) }()
+	err = o.conn.transmit(m)
+	return err
 }
 
-func (o *channelOutbox) done(m *message) {
+// errWriterPanicked stands for what a write that panicked would have returned.
+var errWriterPanicked = errors.New("goroutine: the writer panicked")
+
+// done takes a message out of the account of what waits: it has been written, unless there is an error.
+func (o *channelOutbox) done(m *message, err error) {
+	if err == nil {
+		m.account.Flushed()
+	} else {
+		m.account.Lost()
+	}
 	o.mu.Lock()
 	o.count--
 	o.bytes -= m.bytes
@@ -141,7 +154,7 @@ func (o *channelOutbox) end() {
 	o.conn.writerEnded(recover())
 	o.close(nil)
 	for m := range o.queue {
-		o.done(m)
+		o.done(m, net.ErrClosed)
 	}
 }
 

@@ -73,6 +73,9 @@ func (c *conn) take(kind int, r io.Reader) *ending {
 	if !utf8.Valid(text) {
 		return ended(monitor.InvalidPayload)
 	}
+	if c.tooFast() {
+		return ended(monitor.TooFast)
+	}
 	c.do(func() {
 		if c.session != nil {
 			c.session.Receive(text)
@@ -90,6 +93,9 @@ func (c *conn) takeEcho(kind int, r io.Reader) *ending {
 	}
 	if kind == websocket.TextMessage && !utf8.Valid(payload) {
 		return ended(monitor.InvalidPayload)
+	}
+	if c.tooFast() {
+		return ended(monitor.TooFast)
 	}
 	c.reply(newMessage(kind, payload))
 	return nil
@@ -121,6 +127,9 @@ func (c *conn) hear() { c.heard.Store(c.shard.tick.Load()) }
 // pinged is gorilla's ping handler. Pongs wait their turn and count against the budget, like answers.
 func (c *conn) pinged(payload string) error {
 	c.hear()
+	if c.tooFast() {
+		return errTooFast
+	}
 	c.reply(newMessage(websocket.PongMessage, []byte(payload)))
 	return nil
 }
@@ -146,6 +155,8 @@ func (c *conn) judge(err error) *ending {
 	var said *websocket.CloseError
 	var network net.Error
 	switch {
+	case errors.Is(err, errTooFast):
+		return ended(monitor.TooFast)
 	case c.wire.broken:
 		return ended(c.wire.fault)
 	case errors.As(err, &said) && said.Code != websocket.CloseAbnormalClosure:

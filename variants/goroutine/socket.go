@@ -34,18 +34,27 @@ type socket struct {
 
 	// Owned by the goroutine that serves the connection. net/http's second reader only comes after
 	// the first bytes have been judged.
-	judged   bool
-	refused  bool
-	place    place
-	plain    bool // counted among those that sent a plain request
-	guest    bool // a request is under way
-	hijacked bool
+	judged  bool
+	refused bool
+	place   place
+	// addressed: counted among its address's; crowded: refused because those were too many
+	addressed, crowded bool
+	plain              bool // counted among those that sent a plain request
+	guest              bool // a request is under way
+	hijacked           bool
 }
 
 // newSocket finds a place for a connection, or gives nil. Whether it will be a WebSocket is not known yet.
 func newSocket(s *server, tcp *net.TCPConn) *socket {
 	sock := &socket{TCPConn: tcp, server: s}
+	sock.addressed = s.app.peers.Take(tcp.RemoteAddr())
+	sock.crowded = !sock.addressed
 	switch {
+	case sock.crowded && s.excess.Take():
+		sock.place = excessPlace
+	case sock.crowded:
+		sock.turnAway(monitor.AddressFull, crowdedAddress)
+		return nil
 	case s.app.sessions.Take():
 		sock.place = sessionPlace
 	case s.app.plain.Take(): // whoever asks for /live must get a word in when the sessions are full
@@ -53,7 +62,8 @@ func newSocket(s *server, tcp *net.TCPConn) *socket {
 	case s.excess.Take():
 		sock.place = excessPlace
 	default: // no descriptor to spare for waiting until the refusal has been read
-		sock.turnAway()
+		sock.turnAway(monitor.SessionsFull, full)
+		sock.leaveAddress()
 		return nil
 	}
 	return sock
@@ -79,6 +89,14 @@ func changed(nc net.Conn, state http.ConnState) {
 	case http.StateClosed:
 		sock.rest()
 		sock.givePlace()
+		sock.leaveAddress()
+	}
+}
+
+// leaveAddress takes the connection out of its address's count.
+func (s *socket) leaveAddress() {
+	if s.addressed {
+		s.server.app.peers.Give(s.RemoteAddr())
 	}
 }
 
@@ -143,6 +161,9 @@ func (s *socket) Read(p []byte) (int, error) {
 	if s.refused { // net/http looks for more behind half a head
 		return 0, io.EOF
 	}
+	if !s.judged && s.crowded {
+		return 0, s.refuse(monitor.AddressFull, crowdedAddress)
+	}
 	if !s.judged && s.place == excessPlace {
 		return 0, s.refuse(monitor.SessionsFull, full)
 	}
@@ -197,9 +218,9 @@ func (s *socket) refuse(reason monitor.Reason, answer []byte) error {
 }
 
 // turnAway refuses a connection without waiting for anything. The kernel takes so few bytes at once.
-func (s *socket) turnAway() {
-	s.server.app.stats.Refused(monitor.SessionsFull).Add(1)
-	_, err := s.TCPConn.Write(full)
+func (s *socket) turnAway(reason monitor.Reason, answer []byte) {
+	s.server.app.stats.Refused(reason).Add(1)
+	_, err := s.TCPConn.Write(answer)
 	if err = errors.Join(err, s.Close()); err != nil {
 		s.server.app.log.Debug("a refused peer has left early", "err", err)
 	}

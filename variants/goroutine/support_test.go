@@ -72,6 +72,7 @@ func start(t *testing.T, profileName string, config app.Config, prepare ...func(
 	w.server = newServer(profileName, application{
 		config: config, log: log, stats: w.stats, hub: hub,
 		sessions: app.NewSlots(config.MaxConnections), plain: app.NewSlots(config.MaxHTTPConnections),
+		peers: app.NewPeers(config.MaxPerAddress), pace: app.NewPace(config.MaxMessageRate),
 		draining: func() bool { return ctx.Err() != nil },
 		httpServer: func(upgrade http.Handler) *http.Server {
 			return &http.Server{ReadHeaderTimeout: config.HandshakeTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -137,9 +137,10 @@ func (o *lentOutbox) first() *message {
 func (o *lentOutbox) next() *message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := o.queue[0].bytes
-	o.bytes -= n
-	o.conn.stats().QueuedOut.Add(-int64(n))
+	written := o.queue[0]
+	written.account.Flushed()
+	o.bytes -= written.bytes
+	o.conn.stats().QueuedOut.Add(-int64(written.bytes))
 	o.queue[0] = nil
 	if o.queue = o.queue[1:]; len(o.queue) > 0 {
 		return o.queue[0]
@@ -153,6 +154,9 @@ func (o *lentOutbox) discard() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
+	for _, m := range o.queue {
+		m.account.Lost()
+	}
 	o.conn.stats().QueuedOut.Add(-int64(o.bytes))
 	o.queue, o.bytes = nil, 0
 }

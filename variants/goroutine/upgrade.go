@@ -68,6 +68,7 @@ func (s *server) failedUpgrade(sock *socket, err error) {
 	s.app.log.Debug("an upgrade failed", "err", err)
 	if sock.hijacked { // net/http does not know it any more
 		sock.givePlace()
+		sock.leaveAddress()
 	} else {
 		s.app.stats.NetErrors.Add(1)
 	}
@@ -96,6 +97,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	limit := int64(h.socket.server.app.config.MaxMessageBytes)
 	h.wire = &wire{TCPConn: tcp, early: slices.Clone(early), frames: frameCheck{limit: limit}}
+	if h.socket.addressed {
+		h.wire.peers = h.socket.server.app.peers
+	}
 	rw.Reader.Reset(h.wire)
 	return h.wire, rw, nil
 }

@@ -12,7 +12,8 @@ import (
 // frameHead is a frame's header as it stands on the wire (RFC 6455 5.2).
 type frameHead struct {
 	ws.Header
-	bytes int // its own length
+	bytes int  // its own length
+	known bool // as much of it is there as tells the payload's length
 }
 
 // parseHead reads a client's frame header. ok is false where more bytes are needed; a broken header is
@@ -56,7 +57,7 @@ func parseHead(b []byte) (h frameHead, ok bool, broken bool) {
 	if broken {
 		return h, false, true
 	}
-	// The length is known, and judged, before the mask is there.
+	h.known = true // and judged, before the mask is there
 	if len(b) >= h.bytes+4 {
 		copy(h.Mask[:], b[h.bytes:])
 		ok = true
@@ -65,15 +66,15 @@ func parseHead(b []byte) (h frameHead, ok bool, broken bool) {
 	return h, ok, false
 }
 
-// lengthKnown reports that as much of the header is there as tells the payload's length.
-func (h *frameHead) lengthKnown(available int) bool { return available >= h.bytes-4 && h.bytes > 4 }
-
 // maxFrameHead is the longest header that a server writes.
 const maxFrameHead = 10
 
 // frame is the unmasked frame that carries a payload, in one piece: one write, one packet.
 func frame(op ws.OpCode, payload []byte) []byte {
-	b := make([]byte, 0, maxFrameHead+len(payload))
+	return appendFrame(make([]byte, 0, maxFrameHead+len(payload)), op, payload)
+}
+
+func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
 	b = append(b, 0x80|byte(op))
 	switch n := len(payload); {
 	case n < 126:
@@ -87,7 +88,7 @@ func frame(op ws.OpCode, payload []byte) []byte {
 }
 
 // textFrame frames a push for all its receivers.
-func textFrame(payload []byte) any { return frame(ws.OpText, payload) }
+func textFrame(payload []byte, _ *monitor.Account) any { return frame(ws.OpText, payload) }
 
 func closeFrame(reason monitor.Reason) []byte {
 	return frame(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(reason.CloseCode()), reason.CloseText()))

@@ -37,6 +37,13 @@ func TestParseHead(t *testing.T) {
 		if broken != c.broken || !broken && (!ok || h.Length != c.length || h.bytes != len(c.bytes)) {
 			t.Errorf("%s: got %+v, %v, %v", c.name, h, ok, broken)
 		}
+		if _, _, broken := parseHead([]byte(c.bytes)); !broken { // the length is known with the last byte before the mask
+			for n := range len(c.bytes) + 1 {
+				if h, _, _ := parseHead([]byte(c.bytes[:n])); h.known != (n >= len(c.bytes)-len(mask)) {
+					t.Errorf("%s: with %d bytes the length is known: %v", c.name, n, h.known)
+				}
+			}
+		}
 		for n := range len(c.bytes) { // a part is incomplete, or known to be broken already
 			if _, ok, broken := parseHead([]byte(c.bytes[:n])); ok || broken && !c.broken {
 				t.Errorf("%s, first %d bytes: ok %v, broken %v", c.name, n, ok, broken)
@@ -93,6 +100,12 @@ func TestPlainHead(t *testing.T) {
 		{host + key, true},
 		{"hOST:x\r\nsec-websocket-KEY:dGhlIHNhbXBsZSBub25jZQ==  \r\n", true},
 		{host, false},
+		{"Host:\r\n" + key, false},
+		{"Host: a b\r\n" + key, false},
+		{"Host: x/y\r\n" + key, false},
+		{"Host: [::1]:8080\r\n" + key, true},
+		{host + key + "X: a\x00b\r\n", false},
+		{host + key + "X: a\tb\xff\r\n", true},
 		{key, false},
 		{host + host + key, false},
 		{host + key + key, false},

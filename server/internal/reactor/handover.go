@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"bufio"
+	"container/list"
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
@@ -24,7 +25,7 @@ import (
 func (c *conn) handOver(b []byte) {
 	s := c.loop.server
 	if c.place == sessionPlace {
-		if !s.app.Plain.Take() {
+		if !s.app.Plain.Take() && !(c.displace(plainPlace) && s.app.Plain.Take()) && !s.handed.shed() {
 			c.refuse(monitor.HTTPFull, full)
 			return
 		}
@@ -38,8 +39,9 @@ func (c *conn) handOver(b []byte) {
 		return
 	}
 	s.app.Stats.PlainHTTP.Add(1)
-	c.place = noPlace // it goes along
-	s.handed.give(&replayed{TCPConn: tcp, pending: append([]byte(nil), b...), loop: c.loop})
+	along := c.marks & addressed
+	c.place, c.marks = noPlace, c.marks&^addressed // they go along
+	s.handed.give(&replayed{TCPConn: tcp, pending: append([]byte(nil), b...), loop: c.loop, marks: along})
 	c.end()
 }
 
@@ -61,8 +63,11 @@ func duplicate(gc gnet.Conn) (*net.TCPConn, error) {
 type replayed struct {
 	*net.TCPConn
 	pending []byte
-	loop    *loop // that it came from
-	active  bool  // a request is under way; net/http's, which tells of the changes one after the other
+	loop    *loop         // that it came from
+	marks   marks         // addressed, or none
+	active  bool          // a request is under way; net/http's, which tells of the changes one after the other
+	rests   *list.Element // its place in handedOver.resting, guarded by its mu; nil: not there
+	shed    bool          // guarded by the same: another connection has its place
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
@@ -82,13 +87,53 @@ type handedOver struct {
 	active atomic.Int64   // requests under way
 	once   sync.Once
 	done   chan struct{}
+
+	mu      sync.Mutex
+	resting list.List // guarded by mu: *replayed between two requests, the longest rest first
 }
 
 func newHandedOver(places int) *handedOver {
-	return &handedOver{conns: make(chan *replayed, places), done: make(chan struct{})}
+	return &handedOver{conns: make(chan *replayed, 2*places), done: make(chan struct{})}
 }
 
 func (h *handedOver) give(r *replayed) { h.conns <- r }
+
+// shed ends the connection that has rested the longest between two requests, and leaves its place to
+// the caller. It reports false if none rests.
+func (h *handedOver) shed() bool {
+	h.mu.Lock()
+	first := h.resting.Front()
+	if first == nil {
+		h.mu.Unlock()
+		return false
+	}
+	r := h.resting.Remove(first).(*replayed)
+	r.rests, r.shed = nil, true
+	h.mu.Unlock()
+	_ = r.TCPConn.Close() // its end comes to track
+	return true
+}
+
+// rest notes whether a connection is between two requests.
+func (h *handedOver) rest(r *replayed, rests bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r.rests != nil {
+		h.resting.Remove(r.rests)
+		r.rests = nil
+	}
+	if rests && !r.shed {
+		r.rests = h.resting.PushBack(r)
+	}
+}
+
+// keepsPlace says whether the connection still has its place: nobody has shed it, and nobody will.
+func (h *handedOver) keepsPlace(r *replayed) bool {
+	h.rest(r, false)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !r.shed
+}
 
 // Accept is net.Listener's.
 func (h *handedOver) Accept() (net.Conn, error) {
@@ -121,8 +166,19 @@ func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 			h.active.Add(-1)
 		}
 	}
+	h.rest(r, state == http.StateIdle)
 	if state == http.StateClosed {
-		r.loop.server.app.Plain.Give()
+		if h.keepsPlace(r) {
+			r.loop.server.app.Plain.Give()
+		}
+		r.leaveAddress()
+	}
+}
+
+// leaveAddress takes the connection out of its address's count.
+func (r *replayed) leaveAddress() {
+	if r.marks&addressed != 0 {
+		r.loop.server.app.Peers.Give(r.RemoteAddr())
 	}
 }
 
@@ -145,9 +201,13 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the upgrade failed", http.StatusInternalServerError)
 		return
 	}
-	s.app.Plain.Give()
-	if err := s.sendBack(nc.(*replayed), buffered, r); err != nil {
+	back := nc.(*replayed)
+	if s.handed.keepsPlace(back) {
+		s.app.Plain.Give()
+	}
+	if err := s.sendBack(back, buffered, r); err != nil {
 		s.app.Sessions.Give()
+		back.leaveAddress()
 		s.app.Log.Debug("reactor: an upgrade failed", "err", err)
 	}
 }
@@ -170,7 +230,10 @@ func (s *server) sendBack(r *replayed, buffered *bufio.ReadWriter, request *http
 		return errors.Join(err, r.Close())
 	}
 	early = append(append([]byte(nil), early...), r.pending...)
-	c := &conn{place: sessionPlace, echoes: request.URL.Path == app.PathEcho}
+	c := &conn{place: sessionPlace, marks: r.marks}
+	if request.URL.Path == app.PathEcho {
+		c.marks |= echoes
+	}
 	if len(early) > 0 {
 		c.in = &inbound{bytes: early}
 	}
@@ -196,7 +259,7 @@ func (c *conn) comeBack(gc gnet.Conn, l *loop) {
 	gc.SetContext(c)
 	l.add(c, inHead)
 	in := c.in
-	c.upgraded()
+	c.upgraded(c.is(echoes))
 	if in != nil {
 		c.receive(in.bytes)
 	}

@@ -15,11 +15,12 @@ import (
 // Answers to what is no request. Whatever is one is answered by net/http.
 var (
 	requestTimeout = refusal("408 Request Timeout", "the request head did not come in time")
-	headTooLong    = refusal("431 Request Header Fields Too Large", "the request head is longer than "+strconv.Itoa(app.MaxHeadBytes)+" bytes")
+	headTooLong    = refusal("431 Request Header Fields Too Large", "the request head is too long")
 	notHTTP        = refusal("400 Bad Request", "this port speaks HTTP/1.1 and WebSocket, and this is neither")
 	noTLS          = refusal("400 Bad Request", "this port does not speak TLS: put a TLS proxy before it, or use http:// and ws://")
 	noHTTP2        = refusal("505 HTTP Version Not Supported", "this port speaks HTTP/1.1, not HTTP/2")
 	full           = refusal("503 Service Unavailable", "the server has as many connections as it may")
+	crowded        = refusal("503 Service Unavailable", "your address has as many connections as it may")
 	leaving        = refusal("503 Service Unavailable", "the server is leaving")
 )
 
@@ -63,9 +64,9 @@ func (c *conn) head(b []byte) []byte {
 		c.refuse(monitor.NotHTTP, notHTTP)
 		return nil
 	}
-	end := headEnd(b)
+	end, most := headEnd(b), c.loop.server.app.Config.MaxHeadBytes
 	switch {
-	case end > app.MaxHeadBytes || end < 0 && len(b) > app.MaxHeadBytes:
+	case end > most || end < 0 && len(b) >= most:
 		c.refuse(monitor.HeadTooLong, headTooLong)
 		return nil
 	case end < 0:
@@ -120,7 +121,7 @@ func (c *conn) choose(b []byte, end int) []byte {
 	case s.app.Draining():
 		c.refuse(monitor.Leaving, leaving)
 		return nil
-	case c.place != sessionPlace && !s.app.Sessions.Take():
+	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.displace(sessionPlace) && s.app.Sessions.Take()):
 		c.refuse(monitor.SessionsFull, full)
 		return nil
 	}
@@ -129,19 +130,21 @@ func (c *conn) choose(b []byte, end int) []byte {
 	}
 	c.place = sessionPlace
 	if c.send(answer) {
-		c.echoes = !c.loop.upgrader.chat
-		c.upgraded()
+		c.upgraded(!c.loop.upgrader.chat)
 	}
 	return b[end:]
 }
 
 // upgraded makes the connection a WebSocket, of the chat protocol or an echo.
-func (c *conn) upgraded() {
-	c.in, c.counted = nil, true
+func (c *conn) upgraded(echo bool) {
+	c.in, c.pace = nil, app.PaceNow()
+	c.reason = monitor.PeerGone // until we know better
 	c.loop.move(c, open)
 	c.loop.server.app.Stats.Upgraded.Add(1)
 	c.loop.server.app.Stats.Connected.Add(1)
-	if !c.echoes {
+	if echo {
+		c.marks |= echoes
+	} else {
 		c.session = c.loop.shard.Open(c)
 	}
 }
@@ -157,14 +160,14 @@ type upgrader struct {
 // errNotPlain says that the head is for net/http to judge.
 var errNotPlain = errors.New("not a plain upgrade")
 
-func newUpgrader(echo bool) *upgrader {
+func newUpgrader(config *app.Config) *upgrader {
 	u := &upgrader{}
-	u.ReadBufferSize = app.MaxHeadBytes // one line must fit
+	u.ReadBufferSize = config.MaxHeadBytes // one line must fit
 	u.WriteBufferSize = 512
 	u.OnRequest = func(uri []byte) error {
 		path, _, _ := bytes.Cut(uri, []byte("?"))
 		u.chat = string(path) == app.PathWS
-		if u.chat || echo && string(path) == app.PathEcho {
+		if u.chat || config.Echo && string(path) == app.PathEcho {
 			return nil
 		}
 		return errNotPlain
@@ -206,10 +209,12 @@ func plain(head []byte) bool {
 		}
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		switch {
-		case !ok || !token(name):
+		case !ok || !token(name) || !printable(value):
 			return false
 		case bytes.EqualFold(name, []byte("host")):
-			hosts++
+			if hosts++; !plainHost(bytes.Trim(value, " \t")) {
+				return false
+			}
 		case bytes.EqualFold(name, []byte("sec-websocket-key")):
 			if keys++; !goodKey(bytes.Trim(value, " \t")) {
 				return false
@@ -229,6 +234,28 @@ func token(name []byte) bool {
 		}
 	}
 	return len(name) > 0
+}
+
+// printable says whether a field's value has no control characters (RFC 9110 5.5).
+func printable(value []byte) bool {
+	for _, x := range value {
+		if x < ' ' && x != '\t' || x == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// plainHost says whether a host is one beyond doubt: a name or an address, and a port.
+func plainHost(host []byte) bool {
+	for _, x := range host {
+		letter := 'a' <= x|0x20 && x|0x20 <= 'z'
+		digit := '0' <= x && x <= '9'
+		if !letter && !digit && bytes.IndexByte([]byte("-._~:[]"), x) < 0 {
+			return false
+		}
+	}
+	return len(host) > 0
 }
 
 // goodKey says whether a key is 16 bytes in base64.

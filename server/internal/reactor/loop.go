@@ -13,7 +13,7 @@ import (
 
 const (
 	// A loop is never held longer than this by work that is not a socket's.
-	budget = 2 * time.Millisecond
+	loopBudget = 2 * time.Millisecond
 	// The clock of a loop counts ticks that it has lived through. While the process stands still, no
 	// tick passes, and between two ticks the sockets are read: silence is never our own.
 	tickEvery = 20 * time.Millisecond
@@ -36,10 +36,14 @@ type loop struct {
 	// Owned by the loop's goroutine.
 	tick       uint32
 	rosters    [closed][]*conn // by phase
-	hand       int             // where the walk over the open connections is
+	hands      [closed]int     // where the walk over each is
+	looked     uint            // connections looked at by displace
 	backlogged map[*conn]struct{}
-	reported   int64 // bytes that waited for their peers when the metric was last told
+	queued     int64 // bytes that wait for the peers of those
+	reported   int64 // of queued, when the metric was last told
 	upgrader   *upgrader
+	cork       cork
+	reply      []byte // the answer that is being framed
 }
 
 // drain paces the leaving of all loops' WebSockets: the first goes at once, the last when spread is over.
@@ -69,7 +73,7 @@ func newLoop(s *server, events gnet.EventLoop, number int) *loop {
 	l := &loop{
 		server: s, events: events, shard: s.app.Hub.Shards()[number], busy: s.app.Stats.LoopBusy(number),
 		rearm: make(chan struct{}, 1), backlogged: make(map[*conn]struct{}),
-		upgrader: newUpgrader(s.app.Config.Echo),
+		upgrader: newUpgrader(&s.app.Config),
 	}
 	work := gnet.RunnableFunc(func(context.Context) error { l.work(); return nil })
 	l.shard.Bind(func() { l.execute(work) })
@@ -114,93 +118,111 @@ func (l *loop) drive(work gnet.Runnable) {
 
 func (l *loop) work() {
 	began := time.Now()
-	if l.shard.Work(budget) {
-		l.rearm <- struct{}{} // never full: a call of work follows each
-	}
-	l.busy.Add(int64(time.Since(began)))
+	more := true // should it panic, the next call goes on
+	defer func() {
+		if more {
+			l.rearm <- struct{}{} // never full: a call of work follows each
+		}
+		l.busy.Add(int64(time.Since(began)))
+	}()
+	defer l.server.survive("shard")
+	more = l.shard.Work(l.server.budget)
 }
 
+// ticked is the loop's clock. Each part of it may take a quarter of the budget, and what the parts
+// before have left.
 func (l *loop) ticked() {
 	began := time.Now()
-	deadline := began.Add(budget)
+	defer func() { l.busy.Add(int64(time.Since(began))) }()
+	defer l.server.survive("clock")
+	quarter := l.server.budget / 4
 	l.tick++
-	l.endLate(inHead, l.server.handshakeTicks, func(c *conn) { c.refuse(monitor.HeadTimeout, requestTimeout) })
-	l.endLate(closing, ticks(flushWithin+lingerWithin), (*conn).end)
-	l.flushClosing()
-	l.drainSome(deadline)
-	l.pingSilent(deadline)
-	l.reportQueued()
-	l.busy.Add(int64(time.Since(began)))
+	l.walk(inHead, len(l.rosters[inHead]), began.Add(quarter), l.endLateHead)
+	l.walk(closing, len(l.rosters[closing]), began.Add(2*quarter), l.endLateClose)
+	l.drainSome(began.Add(3 * quarter))
+	l.pingSilent(began.Add(4 * quarter))
+	l.reportQueued(began.Add(4 * quarter))
 }
 
-func (l *loop) reportQueued() {
-	var waiting int64
-	for c := range l.backlogged {
-		n := c.gc.OutboundBuffered()
-		waiting += int64(n)
-		c.account(n)
+// walk visits so many connections of a phase, from where the last walk ended, or as many as it can
+// before the deadline.
+func (l *loop) walk(p phase, most int, deadline time.Time, visit func(*conn)) {
+	for n := 1; n <= most && len(l.rosters[p]) > 0; n++ {
+		hand := &l.hands[p]
+		if *hand--; *hand < 0 || *hand >= len(l.rosters[p]) {
+			*hand = len(l.rosters[p]) - 1
+		}
+		visit(l.rosters[p][*hand])
+		if n%visitsPerLook == 0 && time.Now().After(deadline) {
+			return
+		}
 	}
-	l.server.app.Stats.QueuedOut.Add(waiting - l.reported)
-	l.reported = waiting
+}
+
+// visitsPerLook is how many connections are visited between two looks at the clock.
+const visitsPerLook = 16
+
+// reportQueued looks at the connections whose peers are slow, or at some of them if there are many, and
+// tells the metric how much waits for them.
+func (l *loop) reportQueued(deadline time.Time) {
+	visits := 0
+	for c := range l.backlogged {
+		c.account(c.gc.OutboundBuffered())
+		if visits++; visits%visitsPerLook == 0 && time.Now().After(deadline) {
+			break
+		}
+	}
+	l.server.app.Stats.QueuedOut.Add(l.queued - l.reported)
+	l.reported = l.queued
 }
 
 func ticks(d time.Duration) uint32 { return uint32(max(1, (d+tickEvery-1)/tickEvery)) }
 
-// endLate ends the connections that have been in a phase for too long.
-func (l *loop) endLate(p phase, after uint32, end func(*conn)) {
-	for i := len(l.rosters[p]) - 1; i >= 0; i-- { // ending swaps the last into its place
-		if c := l.rosters[p][i]; l.tick-c.heard > after {
-			end(c)
-		}
+func (l *loop) endLateHead(c *conn) {
+	if l.tick-c.heard > l.server.handshakeTicks {
+		c.refuse(monitor.HeadTimeout, requestTimeout)
 	}
 }
 
-// flushClosing shuts our end of the connections whose last bytes have been written, and ends those
-// whose peers do not.
-func (l *loop) flushClosing() {
-	for i := len(l.rosters[closing]) - 1; i >= 0; i-- {
-		c := l.rosters[closing][i]
-		wasFlushed := c.flushed
-		c.shut()
-		switch {
-		case c.phase != closing:
-		case !wasFlushed && c.flushed:
-			c.heard = l.tick
-		case c.flushed && l.tick-c.heard > ticks(lingerWithin):
-			c.end()
-		}
+// endLateClose shuts our end of a connection whose last bytes have been written, and ends one whose
+// peer does not, or does not read them.
+func (l *loop) endLateClose(c *conn) {
+	wasFlushed := c.is(flushed)
+	c.shut()
+	late := ticks(flushWithin + lingerWithin)
+	switch {
+	case c.phase != closing:
+		return
+	case !wasFlushed && c.is(flushed):
+		c.heard = l.tick
+	case c.is(flushed):
+		late = ticks(lingerWithin)
+	}
+	if l.tick-c.heard > late {
+		c.end()
 	}
 }
 
 // pingSilent walks over the open connections, a part of them at each tick, so that pings spread: the
 // hand goes round four times in an idle time, or as fast as the budget lets it.
 func (l *loop) pingSilent(deadline time.Time) {
-	idle := l.server.idleTicks
-	n := len(l.rosters[open])
-	if idle == 0 || n == 0 {
-		return
+	if idle := int(l.server.idleTicks); idle > 0 {
+		round := max(1, idle/4)
+		l.walk(open, (len(l.rosters[open])+round-1)/round, deadline, l.pingIfSilent)
 	}
-	round := max(1, int(idle)/4)
-	for visits := (n + round - 1) / round; visits > 0; visits-- {
-		l.hand--
-		if l.hand < 0 || l.hand >= len(l.rosters[open]) {
-			l.hand = len(l.rosters[open]) - 1
-		}
-		if l.hand < 0 {
-			return
-		}
-		c := l.rosters[open][l.hand]
-		silent := l.tick - c.heard
-		switch {
-		case silent >= 3*idle:
-			c.Close(monitor.PeerSilent)
-		case silent >= idle*(1+uint32(c.pings)):
-			c.pings++
-			c.write(pingFrame)
-		}
-		if visits%16 == 0 && time.Now().After(deadline) {
-			return
-		}
+}
+
+// pingIfSilent pings a peer once for each idle time of its silence. Where the walk is late, the peer is
+// asked before it is given up.
+func (l *loop) pingIfSilent(c *conn) {
+	idle := l.server.idleTicks
+	silent := l.tick - c.heard
+	switch {
+	case silent >= 3*idle && c.pings() > 0:
+		c.Close(monitor.PeerSilent)
+	case silent >= idle*(1+c.pings()):
+		c.marks += onePing
+		c.write(pingFrame, nil)
 	}
 }
 
@@ -214,7 +236,7 @@ func (l *loop) drainSome(deadline time.Time) {
 	}
 	for now := time.Now(); len(l.rosters[open]) > 0 && now.Before(deadline) && d.take(now); now = time.Now() {
 		c := l.rosters[open][len(l.rosters[open])-1]
-		c.write(drainingFrame)
+		c.write(drainingFrame, nil)
 		c.Close(monitor.Draining)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,11 +45,13 @@ type server struct {
 	excess         *app.Slots // for the refused, while they read that they are
 	handshakeTicks uint32
 	idleTicks      uint32
+	budget         time.Duration
 	stopped        chan struct{} // closed when the loops have ended
 	drivers        sync.WaitGroup
 
-	stopping atomic.Bool
-	drain    atomic.Pointer[drain] // nil until the server leaves
+	stopping     atomic.Bool
+	acceptFailed atomic.Pointer[string] // gnet's words, if it did
+	drain        atomic.Pointer[drain]  // nil until the server leaves
 
 	mu    sync.RWMutex
 	loops map[gnet.EventLoop]*loop // guarded by mu
@@ -68,8 +71,14 @@ func raiseProcs(loops int) {
 
 // Serve is app.Network's.
 func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
+	raiseProcs(a.Config.Shards)
+	return newServer(a, ready).serve(ctx)
+}
+
+func newServer(a *app.App, ready func()) *server {
 	s := &server{
 		app: a, ready: ready, handed: newHandedOver(a.Config.MaxHTTPConnections), excess: app.NewSlots(app.ExcessConnections),
+		budget:         loopBudget,
 		handshakeTicks: ticks(a.Config.HandshakeTimeout),
 		stopped:        make(chan struct{}),
 		loops:          make(map[gnet.EventLoop]*loop),
@@ -77,8 +86,11 @@ func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	if a.Config.IdlePing > 0 {
 		s.idleTicks = ticks(a.Config.IdlePing)
 	}
-	raiseProcs(a.Config.Shards)
-	web := a.HTTPServer(http.HandlerFunc(s.upgradeLater))
+	return s
+}
+
+func (s *server) serve(ctx context.Context) error {
+	web := s.app.HTTPServer(http.HandlerFunc(s.upgradeLater))
 	web.ConnState = s.handed.track
 	webEnded := make(chan error, 1)
 	go func() { webEnded <- web.Serve(s.handed) }()
@@ -88,8 +100,7 @@ func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	var err error
 	select {
 	case err = <-loopsEnded:
-		// gnet ends, and says nothing of it, when accept fails for want of descriptors or memory.
-		err = errors.Join(errors.New("reactor: the event loops ended by themselves"), err)
+		err = errors.Join(s.whyEnded(), err)
 	case <-ctx.Done():
 		s.drainAll(web)
 		s.stopping.Store(true)
@@ -107,13 +118,21 @@ func (*Network) Serve(ctx context.Context, a *app.App, ready func()) error {
 	return err
 }
 
+// whyEnded says why the event loops ended without having been asked to.
+func (s *server) whyEnded() error {
+	if why := s.acceptFailed.Load(); why != nil {
+		return fmt.Errorf("reactor: the event loops ended, because no connection can be accepted: %s; raise the limit of files or of memory", *why)
+	}
+	return errors.New("reactor: the event loops ended by themselves")
+}
+
 func (s *server) run() error {
 	err := gnet.Run(s, "tcp://"+s.app.Address,
 		gnet.WithNumEventLoop(s.app.Config.Shards),
 		gnet.WithReusePort(true), // accept and OnOpen are one call, so that the loops do not accept ahead
 		gnet.WithReuseAddr(true),
 		gnet.WithSocketSendBuffer(s.app.Config.SocketSendBuffer),
-		gnet.WithLogger(gnetLog{s.app}),
+		gnet.WithLogger(gnetLog{s}),
 	)
 	if err != nil {
 		return fmt.Errorf("reactor: listen on %s: %w", s.app.Address, err)
@@ -184,19 +203,69 @@ func (s *server) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	c := &conn{gc: gc, loop: l}
 	gc.SetContext(c)
 	l.add(c, inHead)
-	switch {
-	case scarce(gc.Fd()):
-		s.app.Stats.Refused(monitor.NoDescriptors).Add(1)
+	s.guard(c, c.admit)
+	return nil, action(c)
+}
+
+// admit finds a place for a connection that was accepted, or refuses it.
+func (c *conn) admit() {
+	a := c.loop.server.app
+	if scarce(c.gc.Fd()) {
+		a.Stats.Refused(monitor.NoDescriptors).Add(1)
 		c.send(full)
 		c.end()
-	case s.app.Sessions.Take():
-		c.place = sessionPlace
-	case s.app.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
+		return
+	}
+	if !a.Peers.Take(c.gc.RemoteAddr()) {
+		c.refuse(monitor.AddressFull, crowded)
+		return
+	}
+	if a.Peers.Limited() {
+		c.marks |= addressed
+	}
+	switch {
+	case c.takePlace() || c.displace(noPlace) && c.takePlace():
+	case c.loop.server.handed.shed():
 		c.place = plainPlace
 	default:
 		c.refuse(monitor.SessionsFull, full)
 	}
-	return nil, action(c)
+}
+
+// takePlace takes whichever place there is.
+func (c *conn) takePlace() bool {
+	a := c.loop.server.app
+	switch {
+	case a.Sessions.Take():
+		c.place = sessionPlace
+	case a.Plain.Take(): // whoever asks for /live must get a word in when the sessions are full
+		c.place = plainPlace
+	}
+	return c.place != noPlace
+}
+
+// looksForOldest is how many connections are looked at for one to displace.
+const looksForOldest = 64
+
+// displace ends a connection that has not sent its head yet and holds a place of the kind, or any, so
+// that clients which say nothing don't keep out those which do. Of those looked at, it is the one that
+// has had the most time.
+func (c *conn) displace(kind place) bool {
+	l := c.loop
+	waiting := l.rosters[inHead]
+	var oldest *conn
+	for range min(looksForOldest, len(waiting)) {
+		l.looked++
+		o := waiting[l.looked%uint(len(waiting))]
+		fits := o != c && o.place != noPlace && (kind == noPlace || o.place == kind)
+		if fits && (oldest == nil || l.tick-o.heard > l.tick-oldest.heard) {
+			oldest = o
+		}
+	}
+	if oldest != nil {
+		oldest.refuse(monitor.Displaced, full)
+	}
+	return oldest != nil
 }
 
 // spareDescriptors stay free: an accept that finds none ends gnet's engine.
@@ -230,21 +299,22 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	if !ok || c.phase == closed {
 		return gnet.None
 	}
-	wasOpen := c.phase == open
-	if wasOpen {
-		c.reason = monitor.PeerGone
-		if s.stopping.Load() {
-			c.reason = monitor.Shutdown
-		}
+	if c.phase == open && c.reason == monitor.PeerGone && s.stopping.Load() {
+		c.reason = monitor.Shutdown
 	}
+	// A connection that was refused has given a session's place back, if it had one.
+	wasWebSocket := c.place == sessionPlace && c.phase != inHead
+	c.loseOutbound()
 	c.loop.move(c, closed)
 	c.loop.conns.Add(-1)
-	delete(c.loop.backlogged, c)
-	c.in, c.out = nil, nil
+	c.in = nil
 	c.endSession()
+	if c.is(addressed) {
+		s.app.Peers.Give(gc.RemoteAddr())
+	}
 	s.give(c.place)
 	c.place = noPlace
-	if c.counted {
+	if wasWebSocket {
 		s.app.Stats.Connected.Add(-1)
 		s.app.Stats.Closed(c.reason).Add(1)
 	}
@@ -264,14 +334,23 @@ func (s *server) give(p place) {
 
 // guard runs f for a connection; should it panic, the connection ends, and not the process.
 func (s *server) guard(c *conn, f func()) {
+	broken := true
 	defer func() {
-		if cause := recover(); cause != nil {
-			s.app.Stats.AppErrors.Add(1)
-			s.app.Log.Error("panic; its connection is closed", "cause", cause, "stack", string(debug.Stack()))
+		if broken {
 			c.endBroken()
 		}
 	}()
+	defer s.survive("connection")
 	f()
+	broken = false
+}
+
+// survive, deferred, ends a panic on an event loop, which would be the end of the process.
+func (s *server) survive(where string) {
+	if cause := recover(); cause != nil {
+		s.app.Stats.AppErrors.Add(1)
+		s.app.Log.Error("panic; its connection is closed", "in", where, "cause", cause, "stack", string(debug.Stack()))
+	}
 }
 
 // endBroken ends a connection after a panic. What panicked may do so again on the way out; then TCP
@@ -297,15 +376,22 @@ func action(c *conn) gnet.Action {
 }
 
 // gnetLog is gnet's logger.
-type gnetLog struct{ app *app.App }
+type gnetLog struct{ server *server }
 
 func (g gnetLog) Debugf(string, ...any) {}
 func (g gnetLog) Infof(string, ...any)  {}
 func (g gnetLog) Warnf(format string, args ...any) {
-	g.app.Log.Warn("gnet: " + fmt.Sprintf(format, args...))
+	g.server.app.Log.Warn("gnet: " + fmt.Sprintf(format, args...))
 }
+
+// Errorf keeps the first of gnet's complaints about accept: it ends the engine when that fails for want
+// of descriptors or memory, and Run says nothing of it.
 func (g gnetLog) Errorf(format string, args ...any) {
-	g.app.Stats.NetErrors.Add(1)
-	g.app.Log.Error("gnet: " + fmt.Sprintf(format, args...))
+	text := "gnet: " + fmt.Sprintf(format, args...)
+	g.server.app.Stats.NetErrors.Add(1)
+	g.server.app.Log.Error(text)
+	if strings.Contains(text, "Accept()") {
+		g.server.acceptFailed.CompareAndSwap(nil, &text)
+	}
 }
 func (g gnetLog) Fatalf(format string, args ...any) { g.Errorf(format, args...) }
