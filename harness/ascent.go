@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"chatmonitor/harness/ladder"
@@ -82,7 +83,18 @@ func describeEnd(e ladder.End) string {
 		return fmt.Sprintf("%s at %s connections", e.Outcome, grouped(e.Last.Connections))
 	}
 	return fmt.Sprintf("%s at %s connections, server %s, %s free: %s",
-		e.Outcome, grouped(e.Last.Connections), mebibytes(e.Last.ServerBytes), mebibytes(e.Last.AvailableBytes), e.Reason)
+		e.Outcome, grouped(e.Last.Connections), mebibytes(e.Last.ServerBytes), mebibytes(e.Last.AvailableBytes), shortReason(e))
+}
+
+// shortReason is one line of what is known: the kernel's verdict where there is one.
+func shortReason(e ladder.End) string {
+	for _, line := range e.Kernel {
+		if strings.Contains(line, "Killed process") {
+			return "the kernel said: " + line
+		}
+	}
+	line, _, _ := strings.Cut(e.Reason, "\n")
+	return line
 }
 
 func mebibytes(bytes int64) string {

@@ -167,7 +167,7 @@ func obstaclesHere(all []report.Bound, connections int) []string {
 	var obstacles []string
 	for _, b := range all {
 		if b.Connections < connections {
-			obstacles = append(obstacles, fmt.Sprintf("  %s: up to %d connections: %s; to lift it, %s", b.Name, b.Connections, b.Found, b.Lift))
+			obstacles = append(obstacles, fmt.Sprintf("  %s: up to %d connections: %s; to lift it:\n      %s", b.Name, b.Connections, b.Found, b.Lift))
 		}
 	}
 	return obstacles

@@ -391,6 +391,17 @@ func TestAscent(t *testing.T) {
 	say(third, "2,000/s")
 }
 
+func TestReasonsInALine(t *testing.T) {
+	e := ladder.End{Outcome: ladder.OutOfMemory, Reason: "server ended (signal: killed)\n  its log", Last: ladder.Vital{Connections: 12345}}
+	if got := describeEnd(e); !strings.HasSuffix(got, "server ended (signal: killed)") || !strings.HasPrefix(got, "out of memory at 12,345 connections") {
+		t.Errorf("%q", got)
+	}
+	e.Kernel = []string{"server invoked oom-killer", "Out of memory: Killed process 12 (server)"}
+	if got := describeEnd(e); !strings.HasSuffix(got, "the kernel said: Out of memory: Killed process 12 (server)") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestGrouped(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000", -999: "-999"} {
 		if got := grouped(n); got != want {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -127,6 +128,9 @@ func serve(n Network, config Config, stats *monitor.Stats, log *slog.Logger) err
 	defer stop()
 	if err := raiseDescriptors(&config, log); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(config.GCPercent)
 	}
 	address, release, err := holdAddress(config.Listen)
 	if err != nil {

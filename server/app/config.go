@@ -44,6 +44,7 @@ type Config struct {
 	Shards      int  `default:"0" placeholder:"COUNT" help:"Goroutines that own sessions: event loops in the reactor. Default: GOMAXPROCS."`
 	SlowWorkers int  `default:"16" placeholder:"COUNT" help:"Goroutines for requests whose work may be slow. Default: ${default}."`
 	SlowQueue   int  `default:"256" placeholder:"COUNT" help:"Such requests that may wait; more are refused with busy. Default: ${default}."`
+	GCPercent   int  `name:"gc-percent" default:"25" placeholder:"PERCENT" help:"Heap growth, in percent of what is alive, that starts a garbage collection: less costs processor time, more costs memory. GOGC in the environment goes before it. Default: ${default}."`
 	Echo        bool `help:"Serve /echo: a WebSocket that returns every message, and a POST that returns its body."`
 }
 
@@ -117,6 +118,7 @@ func (c *Config) numbers() []bound[int] {
 		{"shards", c.Shards, 0},
 		{"slow-workers", c.SlowWorkers, 1},
 		{"slow-queue", c.SlowQueue, 0},
+		{"gc-percent", c.GCPercent, 1},
 	}
 }
 
