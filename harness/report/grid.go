@@ -78,7 +78,7 @@ func (r *Run) memoryGrid() grid {
 	all := r.memory()
 	g := grid{
 		Title: "Memory of a connection, by part", Columns: 1,
-		Note: "B per connection: growth from the server without connections to all held, by their number; one measurement a column, no spread.",
+		Note: "B per connection: growth from the server without connections to all held, by their number; one measurement a column, no spread. Below zero: it shrank meanwhile.",
 		Head: []string{"part"},
 	}
 	for _, bar := range all.bars {

@@ -55,7 +55,8 @@ func (b Bars) SVG() string {
 	height := bottomOfBars + bottom
 	d := begin(b.ID, b.Title, b.Description, b.Width, height)
 	b.legend(d)
-	low, high, ticks := b.Axis.fit(b.sums())
+	b.Axis.Max = max(b.Axis.Max, slices.Max(append(b.sums(), 1))) // the longest bar may end between two ticks
+	low, high, ticks := b.Axis.fit(nil)
 	x := newScale(b.Axis, low, high, labels, b.Width-totals)
 	for _, t := range ticks {
 		d.line("grid", x.place(t.At), top-4, x.place(t.At), bottomOfBars)

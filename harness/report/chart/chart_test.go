@@ -20,6 +20,8 @@ func TestTicks(t *testing.T) {
 		{"linear begins at zero", Axis{}, []float64{3, 19}, "0..20: 0 5 10 15 20"},
 		{"small steps stay short", Axis{}, []float64{0.31}, "0..0.4: 0 0.1 0.2 0.3 0.4"},
 		{"below zero too", Axis{}, []float64{-4, 7}, "-5..10: -5 0 5 10"},
+		{"a little below zero", Axis{}, []float64{-0.2, 10}, "0..10: 0 2 4 6 8 10"},
+		{"ends between ticks", Axis{Min: 0.5, Max: 4.4}, nil, "0.5..4.4: 1 2 3 4"},
 		{"all zero", Axis{}, []float64{0, 0}, "0..1: 0 0.2 0.4 0.6 0.8 1"},
 		{"nothing", Axis{}, nil, "0..10: 0 2 4 6 8 10"},
 		{"what is no number is not shown", Axis{}, []float64{math.NaN(), math.Inf(1), 5}, "0..5: 0 1 2 3 4 5"},

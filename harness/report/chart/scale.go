@@ -31,6 +31,9 @@ type scale struct {
 	from, to float64
 }
 
+// hair is what rounding may add to a number of steps.
+const hair = 1e-9
+
 // wantedTicks is about how many ticks are chosen.
 const wantedTicks = 5
 
@@ -48,9 +51,11 @@ func (a Axis) fit(values []float64) (low, high float64, ticks []Tick) {
 		return low, high, a.logTicks(low, high)
 	}
 	step := niceStep((high - low) / wantedTicks)
-	low, high = math.Floor(low/step)*step, math.Ceil(high/step)*step
-	for i := 0; low+float64(i)*step <= high+step/2; i++ {
-		ticks = append(ticks, a.tick(low+float64(i)*step))
+	if a.Min == a.Max {
+		low, high = math.Floor(low/step)*step, math.Ceil(high/step)*step
+	}
+	for i := math.Ceil(low/step - hair); i*step <= high+hair*step; i++ {
+		ticks = append(ticks, a.tick(i*step))
 	}
 	return low, high, ticks
 }
@@ -69,12 +74,18 @@ func (a Axis) extent(values []float64) (low, high float64) {
 	case a.Log:
 		return low, high
 	}
-	low = min(low, 0)
+	if low > -negligible*high {
+		low = 0
+	}
 	if low == high {
 		high = low + 1
 	}
 	return low, high
 }
+
+// negligible is the share of the axis that what lies below zero may have without being
+// shown: a line through noisy points begins there.
+const negligible = 0.03
 
 func (a Axis) shows(v float64) bool {
 	return !math.IsNaN(v) && !math.IsInf(v, 0) && (!a.Log || v > 0)
@@ -130,7 +141,8 @@ func (a Axis) tick(at float64) Tick {
 	if format == nil {
 		format = plain
 	}
-	return Tick{at, format(rounded(at))}
+	at = rounded(at) + 0 // no zero with a sign
+	return Tick{at, format(at)}
 }
 
 func plain(v float64) string { return strconv.FormatFloat(rounded(v), 'f', -1, 64) }
