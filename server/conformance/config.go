@@ -56,6 +56,7 @@ var usageErrors = []struct {
 	{"negative --max-rules", "max-rules", []string{"--max-rules=-1"}},
 	{"negative --max-rule-entries", "max-rule-entries", []string{"--max-rule-entries=-1"}},
 	{"negative --max-keywords", "max-keywords", []string{"--max-keywords=-1"}},
+	{"no heap growth at all", "gc-percent", []string{"--gc-percent=0"}},
 	{"negative --handshake-timeout", "handshake-timeout", []string{"--handshake-timeout=-1s"}},
 	{"negative --idle-ping", "idle-ping", []string{"--idle-ping=-1s"}},
 	{"negative --drain", "drain", []string{"--drain=-1s"}},
@@ -237,7 +238,7 @@ func severalBrokers(tr *trial) {
 }
 
 func configuredServer(tr *trial) {
-	file := tr.file("max_rules: 1\necho: true\n")
+	file := tr.file("max_rules: 1\necho: true\ngc_percent: 77\n")
 	away := tr.on(tr.start("--config=" + file))
 	s := away.session()
 	s.listen(`{}`)
@@ -245,4 +246,7 @@ func configuredServer(tr *trial) {
 	echo := away.open("/echo")
 	echo.write(text("x"))
 	echo.wantFrame(opText, "x")
+	if n := away.scrape().sum(metricPrefix + "server_gogc"); n != 77 {
+		tr.Errorf("server_gogc is %v", n)
+	}
 }

@@ -25,9 +25,10 @@ type Program struct {
 
 const envPrefix = "CHATMONITOR_"
 
-// environment is the suite's own without any setting of the server, and with those given.
+// environment is the suite's own without any setting of the server, or of Go that goes before one, and with
+// those given.
 func environment(settings []string) []string {
-	own := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, envPrefix) })
+	own := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, envPrefix) || strings.HasPrefix(e, "GOGC=") })
 	return append(own, settings...)
 }
 
