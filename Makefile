@@ -14,7 +14,7 @@ FORMAT ?= text
 DOCTORFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench bench-index bench-million report compare doctor demo kafka-image clean
+.PHONY: help build test race lint fuzz bench bench-index bench-million report figures compare doctor demo kafka-image clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-index: ## what rules cost in memory and time, as Go's benchmark format on 
 report: build ## make a run's report again: RUN=results/runs/..., FORMAT=text, markdown or html
 	@test -n "$(RUN)" || { echo "make report RUN=results/runs/FOLDER [FORMAT=text|markdown|html]"; exit 2; }
 	@$(BIN)/harness report --format=$(FORMAT) $(RUN)
+
+figures: build ## write the tables of the reference runs into README.md and results/README.md
+	@$(BIN)/harness figures README.md results/README.md
 
 compare: build ## put two runs side by side: A=results/runs/... B=results/runs/...
 	@test -n "$(A)" -a -n "$(B)" || { echo "make compare A=results/runs/FOLDER B=results/runs/FOLDER"; exit 2; }

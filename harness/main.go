@@ -54,6 +54,7 @@ type commandLine struct {
 	Run     runCommand     `cmd:"" help:"Measure the variants against each other and print a comparative table."`
 	Report  reportCommand  `cmd:"" help:"Make a run's reports again, from its file."`
 	Compare compareCommand `cmd:"" help:"Put two runs side by side."`
+	Figures figuresCommand `cmd:"" help:"Write the tables of reference runs into pages."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with believable chat, to look at."`
 	Doctor  doctorCommand  `cmd:"" help:"Say what this machine allows, and how to lift it."`
 	Watch   watchCommand   `cmd:"" help:"Show records as a server pushes them."`

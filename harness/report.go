@@ -36,13 +36,18 @@ func (c *reportCommand) Run(std streams) error {
 	case "html":
 		return run.WriteHTML(std.stdout)
 	}
-	switch million, err := readMillion(c.Folder); {
+	return printRun(std.stdout, c.Folder, run)
+}
+
+// printRun prints what the run of that folder printed.
+func printRun(w io.Writer, folder string, run *report.Run) error {
+	switch million, err := readMillion(folder); {
 	case err != nil:
 		return err
 	case million != nil:
-		return million.printMillion(std.stdout)
+		return million.printMillion(w)
 	}
-	return run.Print(std.stdout)
+	return run.Print(w)
 }
 
 // reportFiles are what a run leaves beside run.json, all made from it.
