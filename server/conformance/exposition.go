@@ -37,11 +37,22 @@ func (m *metrics) family(sampleName string) string {
 // scrape gets and parses /metrics.
 func (tr *trial) scrape() *metrics {
 	tr.Helper()
-	m, err := parseMetrics(tr.get("/metrics", http.StatusOK).body)
+	m, err := tr.tryScrape()
 	if err != nil {
-		tr.Fatalf("/metrics: %v", err)
+		tr.Fatalf("GET /metrics: %v", err)
 	}
 	return m
+}
+
+func (tr *trial) tryScrape() (*metrics, error) {
+	r, err := try(http.MethodGet, tr.address, "/metrics", "")
+	if err != nil {
+		return nil, err
+	}
+	if r.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %.300q", r.Status, r.body)
+	}
+	return parseMetrics(r.body)
 }
 
 var (

@@ -167,10 +167,17 @@ func processMetrics(tr *trial) {
 	}
 }
 
-// wantMoved waits until every check is content with what has moved since before.
+// wantMoved waits until every check is content with what has moved since before. A scrape may find no place:
+// what has left a moment ago may still be counted.
 func (tr *trial) wantMoved(before *metrics, checks func(moved *metrics) error) {
 	tr.Helper()
-	tr.eventually("metrics", func() error { return checks(tr.scrape().since(before)) })
+	tr.eventually("metrics", func() error {
+		now, err := tr.tryScrape()
+		if err != nil {
+			return err
+		}
+		return checks(now.since(before))
+	})
 }
 
 func connectionMetrics(tr *trial) {
@@ -256,7 +263,11 @@ func wantShapes(m *metrics, want ...float64) error {
 func recordMetrics(tr *trial) {
 	away := tr.apart(1)
 	s, app := away.forApp()
+	start := away.scrape()
 	s.wantPushes(0)
+	away.wantMoved(start, func(m *metrics) error { // the fence's record; it is counted after it was pushed
+		return m.want(1, metricPrefix+"records_total", "result", "matched")
+	})
 	before := away.scrape()
 	at := away.produce(0, appRecord(app), `{}`, `not JSON`, appRecord(unique()), appRecord(app), `[]`, `{}`)
 	s.wantPushes(0, at[0], at[4])
@@ -326,8 +337,12 @@ func pushMetrics(tr *trial) {
 	one, app := away.forApp()
 	other := away.session()
 	other.listen(appRule(app))
+	start := away.scrape()
 	one.wantPushes(0)
 	other.wantPushes(0)
+	away.wantMoved(start, func(m *metrics) error { // the fences' records; they are counted after they were pushed
+		return errors.Join(m.want(2, metricPrefix+"pushes_written_total"), m.want(2, metricPrefix+"push_latency_seconds_count"))
+	})
 	before := away.scrape()
 	at := away.produce(0, slices.Repeat([]string{appRecord(app)}, 10)...)
 	one.wantPushes(0, at...)
