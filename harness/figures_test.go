@@ -26,7 +26,9 @@ func TestFiguresArePutBetweenTheMarks(t *testing.T) {
 		return "\nfigures of " + run + "\n\n", nil
 	}
 	mark := func(run string) string { return figuresBegin + run + figuresMark }
-	block := func(run string) string { return mark(run) + "\n\n```text\nfigures of " + run + "\n```\n\n" + figuresEnd }
+	block := func(run string) string {
+		return mark(run) + "\n\n```text\nfigures of " + run + "\n```\n\n" + figuresEnd
+	}
 	for _, c := range []struct{ name, page, want, problem string }{
 		{"new", "a\n" + mark("one") + "\n" + figuresEnd + "\nb\n", "a\n" + block("one") + "\nb\n", ""},
 		{"old", "a\n" + mark("one") + "\n\nother figures\n" + figuresEnd + "\nb\n", "a\n" + block("one") + "\nb\n", ""},
