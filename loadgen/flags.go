@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"chatmonitor/loadgen/pace"
 )
 
 const description = `Open-loop load generator for WebSocket servers.
@@ -81,6 +83,8 @@ type feedFlags struct {
 
 func (f targetFlags) validate() error {
 	switch {
+	case len(f.URL) == 0:
+		return errors.New("--url must not be empty")
 	case f.Connections < 1:
 		return errors.New("--connections must be at least 1")
 	case f.ConnectConcurrency < 1:
@@ -128,6 +132,8 @@ func (f paceFlags) validate() error {
 		return errors.New("--settle must be above zero")
 	case f.Rate*(f.Duration+f.Warmup).Seconds() > maxEvents:
 		return fmt.Errorf("more than %d events: lower --rate or --duration", maxEvents)
+	case pace.Count(f.Warmup+f.Duration, f.Rate) == pace.Count(f.Warmup, f.Rate):
+		return fmt.Errorf("no event at %g per second is due in the %v that are measured: raise --rate or --duration", f.Rate, f.Duration)
 	}
 	return nil
 }

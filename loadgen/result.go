@@ -92,6 +92,9 @@ func (r *result) invalidities(o *outcome) []string {
 	if lagNs > tolerableLagNs && float64(lagNs) > maxLagShare*float64(responseNs) {
 		say("the sender lagged: %s at p99, with a response time of %s", milliseconds(lagNs), milliseconds(responseNs))
 	}
+	if h, ok := r.Latency[response]; ok && h.Count == 0 {
+		say("no response was measured")
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.Histograms)) {
 		if n := o.Histograms[name].Clamped(); n > 0 {
 			say("%d values of %s lie outside of what is counted", n, name)

@@ -66,8 +66,8 @@ func resolve(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
 	port := 80
 	if text := u.Port(); text != "" {
 		number, err := strconv.ParseUint(text, 10, 16)
-		if err != nil {
-			return netip.AddrPort{}, fmt.Errorf("--url: port %s: %w", text, err)
+		if err != nil || number == 0 {
+			return netip.AddrPort{}, fmt.Errorf("--url: port %s: want 1 to 65535", text)
 		}
 		port = int(number)
 	}

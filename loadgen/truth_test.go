@@ -287,6 +287,7 @@ func TestWhatMakesARunInvalid(t *testing.T) {
 		{"a connection dropped", func(o *outcome) { o.Connections.Dropped = 1 }, "1 of 10 connections dropped"},
 		{"Kafka did not take a record", func(o *outcome) { o.Records.Acknowledged = 999 }, "Kafka acknowledged 999 of 1000 records"},
 		{"nobody was to get anything", func(o *outcome) { o.Records.DeliveriesExpected = 0 }, "no delivery was expected"},
+		{"nobody answered after the warm-up", func(o *outcome) { o.Histograms[response] = sample.NewHistogram() }, "no response was measured"},
 		{"a time beyond what is counted", func(o *outcome) { o.Histograms[response].Record(-1) }, "1 values of response lie outside"},
 		{"a trouble of the load's own", func(o *outcome) { o.Troubles = map[string]int{"busy": 2} }, "busy (2 times)"},
 	} {
