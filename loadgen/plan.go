@@ -33,6 +33,7 @@ const scenarioKey = "scenario"
 type step struct {
 	args    []string
 	command command
+	files   []string // what it writes to; histograms have the scenario in their names
 }
 
 func (c *planCommand) validate() error {
@@ -79,26 +80,60 @@ func (c *planCommand) read(p *program) error {
 	if len(plan.Scenarios) == 0 {
 		return errors.New("no scenarios in it")
 	}
+	known, err := p.flagsByScenario()
+	if err != nil {
+		return err
+	}
+	if err := plan.checkDefaults(known); err != nil {
+		return err
+	}
 	for i, flags := range plan.Scenarios {
-		s, err := c.step(p, plan.Defaults, flags)
+		s, err := c.step(p, known, plan.Defaults, flags)
 		if err != nil {
 			return fmt.Errorf("scenario %d: %w", i+1, err)
 		}
 		c.steps = append(c.steps, s)
 	}
+	return c.checkFiles()
+}
+
+// checkDefaults wants flags that some scenario has, whether or not it is one of the plan's.
+func (f *planFile) checkDefaults(known map[string]map[string]bool) error {
+	for _, flag := range slices.Sorted(maps.Keys(f.Defaults)) {
+		isKnown := false
+		for _, flags := range known {
+			isKnown = isKnown || flags[flag]
+		}
+		if !isKnown {
+			return fmt.Errorf("defaults: no scenario has a flag --%s", flag)
+		}
+	}
 	return nil
 }
 
-func (c *planCommand) step(p *program, defaults, flags map[string]any) (s step, err error) {
+// checkFiles wants no scenario to replace the files of an earlier one.
+func (c *planCommand) checkFiles() error {
+	writers := map[string]int{}
+	for i, s := range c.steps {
+		for _, files := range s.files {
+			if earlier, taken := writers[files]; taken {
+				return fmt.Errorf("scenario %d would replace what scenario %d writes to %s", i+1, earlier, files)
+			}
+			writers[files] = i + 1
+		}
+	}
+	return nil
+}
+
+func (c *planCommand) step(p *program, known map[string]map[string]bool, defaults, flags map[string]any) (s step, err error) {
 	name, _ := flags[scenarioKey].(string)
-	known := p.flagsOf(name)
-	if known == nil {
-		return step{}, fmt.Errorf("no %q that names one", scenarioKey)
+	if known[name] == nil {
+		return step{}, fmt.Errorf("%q must be one of %s, not %v", scenarioKey, strings.Join(slices.Sorted(maps.Keys(known)), ", "), flags[scenarioKey])
 	}
 	s.args = []string{name}
 	all := map[string]any{}
 	for flag, value := range defaults {
-		if known[flag] { // a rate, say, means nothing to idle connections
+		if known[name][flag] { // a rate, say, means nothing to idle connections
 			all[flag] = value
 		}
 	}
@@ -106,6 +141,12 @@ func (c *planCommand) step(p *program, defaults, flags map[string]any) (s step, 
 	delete(all, scenarioKey)
 	if _, driven := all["control"]; driven {
 		return step{}, errors.New("a scenario of a plan cannot be under --control")
+	}
+	if raw, writes := all["raw"]; writes {
+		s.files = append(s.files, fmt.Sprintf("--raw=%v", raw))
+	}
+	if dir, writes := all["hgrm"]; writes {
+		s.files = append(s.files, fmt.Sprintf("--hgrm=%v (%s)", dir, name))
 	}
 	for _, flag := range slices.Sorted(maps.Keys(all)) {
 		s.args = append(s.args, fmt.Sprintf("--%s=%s", flag, asFlag(all[flag])))

@@ -162,21 +162,21 @@ func (p *program) parser(helped *bool) (*kong.Kong, error) {
 	return parser, nil
 }
 
-// flagsOf gives the names of a scenario's flags, nil if there is no such scenario.
-func (p *program) flagsOf(name string) map[string]bool {
+// flagsByScenario gives the names of each scenario's flags.
+func (p *program) flagsByScenario() (map[string]map[string]bool, error) {
 	parser, err := p.parser(new(bool))
 	if err != nil {
-		return nil
+		return nil, err
 	}
+	all := map[string]map[string]bool{}
 	for _, node := range parser.Model.Children {
-		if _, isPlan := node.Target.Addr().Interface().(*planCommand); isPlan || node.Name != name {
+		if _, isPlan := node.Target.Addr().Interface().(*planCommand); isPlan {
 			continue
 		}
-		flags := map[string]bool{}
+		all[node.Name] = map[string]bool{}
 		for _, flag := range node.Flags {
-			flags[flag.Name] = true
+			all[node.Name][flag.Name] = true
 		}
-		return flags
 	}
-	return nil
+	return all, nil
 }

@@ -38,13 +38,13 @@ type load interface {
 
 // session is one scenario under way in one process.
 type session struct {
-	fleet       *fleet
-	faults      *faults
-	gate        gate
-	progress    *progress
-	outcome     *outcome
-	files       fileFlags
-	beforeBytes int64 // resident before the first connection
+	fleet    *fleet
+	faults   *faults
+	gate     gate
+	progress *progress
+	outcome  *outcome
+	files    fileFlags
+	before   footprint // before the first connection
 }
 
 // run carries a scenario out, in this process or in several, and prints its result.
@@ -112,7 +112,7 @@ func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outc
 	s := &session{gate: g, faults: newFaults(), files: sc.files.of(held.part), outcome: &outcome{Scenario: sc.name, URL: strings.Join(sc.target.URL, ","), Processes: 1}}
 	s.progress = startProgress(g.teller(p.stderr, sc.output.Quiet))
 	defer s.progress.end()
-	if s.beforeBytes, err = residentBytes(); err != nil {
+	if s.before, err = ownFootprint(); err != nil {
 		return nil, err
 	}
 	if s.fleet, err = newFleet(ctx, sc.target, held, sc.echoes, work.hears(), s.faults); err != nil {
@@ -127,7 +127,7 @@ func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outc
 		return nil, err
 	}
 	s.outcome.Faults = s.faults.counts
-	return s.outcome, s.outcome.Self.finish()
+	return s.outcome, s.outcome.Self.finish(s.before)
 }
 
 func (s *session) drive(ctx context.Context, sc scenario, work load) error {
@@ -153,7 +153,7 @@ func (s *session) passFirst(ctx context.Context, groups int) error {
 
 // measureMemory notes what the held connections take.
 func (s *session) measureMemory() error {
-	return s.outcome.Self.hold(s.beforeBytes, int(s.fleet.up.Load()))
+	return s.outcome.Self.hold(s.before, int(s.fleet.up.Load()))
 }
 
 // open passes the gate.

@@ -258,9 +258,13 @@ func TestPlan(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, openProducer: f.open}
+	cpuBefore, err := cpuTime()
+	if err != nil {
+		t.Fatal(err)
+	}
 	code := p.run(t.Context(), []string{"--plan", path, "--json", "--quiet"})
 	decoder := json.NewDecoder(&stdout)
-	worst := exitFine
+	worst, cpuSeconds := exitFine, 0.0
 	for _, want := range []struct {
 		scenario    string
 		connections int
@@ -272,7 +276,13 @@ func TestPlan(t *testing.T) {
 		if r.Scenario != want.scenario || r.Connections.Held != want.connections || len(r.WrongBecause) > 0 {
 			t.Errorf("%s: %+v", want.scenario, r)
 		}
+		if cpuSeconds += r.Self.CPUSeconds; r.Self.CPUSeconds <= 0 {
+			t.Errorf("%s took %g s of processor time", want.scenario, r.Self.CPUSeconds)
+		}
 		worst = max(worst, r.exitCode())
+	}
+	if took, err := cpuTime(); err != nil || cpuSeconds > (took-cpuBefore).Seconds() {
+		t.Errorf("%v; the scenarios claim %g s of processor time, together they took %v", err, cpuSeconds, took-cpuBefore)
 	}
 	if code != worst || stderr.Len() > 0 {
 		t.Errorf("exit code %d, the worst was %d; stderr %q", code, worst, stderr.String())
@@ -283,14 +293,17 @@ func TestPlansThatMakeNoSense(t *testing.T) {
 	for plan, want := range map[string]string{
 		"":                                  "no scenarios",
 		"scenarios: []":                     "no scenarios",
-		"scenarios: [{rate: 5}]":            `scenario 1: no "scenario"`,
-		"scenarios: [{scenario: nonsense}]": `scenario 1: no "scenario"`,
-		"scenarios: [{scenario: plan}]":     `scenario 1: no "scenario"`,
-		"scenarios: [{scenario: idle}, {scenario: idle, rate: 5}]":       "scenario 2: unknown flag --rate",
-		"scenarios: [{scenario: idle, connections: 0}]":                  "--connections must be at least 1",
-		"scenarios: [{scenario: idle, control: true}]":                   "cannot be under --control",
-		"scenario: [{scenario: idle}]":                                   "field scenario not found",
-		"{defaults: {connections: x}, scenarios: [{scenario: request}]}": "connections",
+		"scenarios: [{rate: 5}]":            `scenario 1: "scenario" must be one of broadcast, churn, connect, idle, push, request, slow, not <nil>`,
+		"scenarios: [{scenario: nonsense}]": "slow, not nonsense",
+		"scenarios: [{scenario: plan}]":     "slow, not plan",
+		"{defaults: {connection: 5}, scenarios: [{scenario: idle}]}":                                         "defaults: no scenario has a flag --connection",
+		"{defaults: {raw: a.csv}, scenarios: [{scenario: push}, {scenario: idle}, {scenario: churn}]}":       "scenario 3 would replace what scenario 1 writes to --raw=a.csv",
+		"{defaults: {hgrm: a}, scenarios: [{scenario: push}, {scenario: churn, hgrm: a}, {scenario: push}]}": "scenario 3 would replace what scenario 1 writes to --hgrm=a (push)",
+		"scenarios: [{scenario: idle}, {scenario: idle, rate: 5}]":                                           "scenario 2: unknown flag --rate",
+		"scenarios: [{scenario: idle, connections: 0}]":                                                      "--connections must be at least 1",
+		"scenarios: [{scenario: idle, control: true}]":                                                       "cannot be under --control",
+		"scenario: [{scenario: idle}]":                                                                       "field scenario not found",
+		"{defaults: {connections: x}, scenarios: [{scenario: request}]}":                                     "connections",
 	} {
 		path := filepath.Join(t.TempDir(), "plan.yaml")
 		if err := os.WriteFile(path, []byte(plan), 0o644); err != nil {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,26 +25,49 @@ func residentBytes() (int64, error) {
 	return residentPages * int64(os.Getpagesize()), nil
 }
 
-// finish completes what was measured while the connections were held.
-func (u *usage) finish() error {
+// cpuTime tells for how long this process has had a processor.
+func cpuTime() (time.Duration, error) {
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
-		return fmt.Errorf("read own processor time: %w", err)
+		return 0, fmt.Errorf("read own processor time: %w", err)
 	}
-	u.CPUSeconds = float64(used.Utime.Nano()+used.Stime.Nano()) / 1e9
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
+}
+
+// footprint is what this process takes at some moment. It may have run other scenarios by then.
+type footprint struct {
+	residentBytes int64
+	cpu           time.Duration
+}
+
+func ownFootprint() (f footprint, err error) {
+	if f.residentBytes, err = residentBytes(); err != nil {
+		return footprint{}, err
+	}
+	f.cpu, err = cpuTime()
+	return f, err
+}
+
+// finish completes what was measured while the connections were held.
+func (u *usage) finish(before footprint) error {
+	cpu, err := cpuTime()
+	if err != nil {
+		return err
+	}
+	u.CPUSeconds = (cpu - before.cpu).Seconds()
 	u.Goroutines = runtime.NumGoroutine()
 	return nil
 }
 
-// hold notes the memory that held connections take, given what was resident before the first of them.
-func (u *usage) hold(beforeBytes int64, held int) error {
+// hold notes the memory that held connections take.
+func (u *usage) hold(before footprint, held int) error {
 	resident, err := residentBytes()
 	if err != nil {
 		return err
 	}
 	u.RSSBytes = resident
 	if held > 0 {
-		u.BytesPerConnection = max(0, resident-beforeBytes) / int64(held)
+		u.BytesPerConnection = max(0, resident-before.residentBytes) / int64(held)
 	}
 	return nil
 }
