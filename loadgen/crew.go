@@ -45,7 +45,7 @@ func runCrew(ctx context.Context, p *program, sc scenario, args []string, proces
 	reading, stopReading := context.WithCancel(ctx)
 	defer func() {
 		stopReading()
-		err = errors.Join(err, c.end(err != nil))
+		err = c.end(err)
 	}()
 	for i := range processes {
 		if err := c.start(reading, p, args, part{i, processes}); err != nil {
@@ -100,17 +100,26 @@ func (c *crew) read(ctx context.Context, from int, stdout *json.Decoder) {
 	}
 }
 
-// end has all workers leave, by the end of their stdin, and waits for them. Of a run that failed, their exit codes
-// say nothing new.
-func (c *crew) end(failed bool) error {
-	var failures []error
+// end has all workers leave, by the end of their stdin, and waits for them. Of a run that has failed, their exit codes
+// tell only whether that was the server's fault.
+func (c *crew) end(failure error) error {
+	var ends []error
+	isWrong := false
 	for i, w := range c.workers {
 		_ = w.stdin.Close() // fails if the worker has gone, which is what it is for
-		if err := w.command.Wait(); err != nil && !failed {
-			failures = append(failures, fmt.Errorf("process %d of %d: %w", i, len(c.workers), err))
+		if err := w.command.Wait(); err != nil {
+			ends = append(ends, fmt.Errorf("process %d of %d: %w", i, len(c.workers), err))
 		}
+		isWrong = isWrong || w.command.ProcessState.ExitCode() == exitWrong
 	}
-	return errors.Join(failures...)
+	switch {
+	case failure == nil:
+		return errors.Join(ends...)
+	case isWrong:
+		return wrongError{failure}
+	default:
+		return failure
+	}
 }
 
 // lead takes the crew from step to step until all outcomes are there.

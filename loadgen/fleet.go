@@ -142,9 +142,18 @@ func (f *fleet) countHeld() error {
 	f.startNs = 0
 	f.tally.Held = int(f.up.Load())
 	if f.tally.Held == 0 {
-		return fmt.Errorf("none of %d connections to %s came up: %s", f.share.members(), strings.Join(f.flags.URL, ","), commonest(f.tally.Errors))
+		return f.noneUp()
 	}
 	return nil
+}
+
+// noneUp tells why there is nothing to go on with, which may be the server's fault.
+func (f *fleet) noneUp() error {
+	none := fmt.Sprintf("none of %d connections to %s came up", f.share.members(), strings.Join(f.flags.URL, ","))
+	if wrongs := f.faults.texts(); len(wrongs) > 0 {
+		return wrongError{fmt.Errorf("%s; the server was WRONG: %s", none, strings.Join(wrongs, "; "))}
+	}
+	return fmt.Errorf("%s: %s", none, commonest(f.tally.Errors))
 }
 
 // rampPoints is how many points of the ramp are kept, about.

@@ -47,6 +47,12 @@ func (f *faults) add(text string) {
 	countText(f.counts, text)
 }
 
+func (f *faults) texts() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return timesEach(f.counts)
+}
+
 // connections is the account of the connections that are to be held.
 type connections struct {
 	Asked          int            `json:"asked"`

@@ -159,7 +159,7 @@ func TestPushToAStranger(t *testing.T) {
 		return [][]byte{push}
 	}})
 	done := runLoadgen(t, f, quickPush("--seed=3")...)
-	if done.code != exitWrong || !slices.Contains(done.result.WrongBecause, "a push to a connection whose rule does not match (1 times)") {
+	if done.code != exitWrong || !slices.Contains(done.result.WrongBecause, "a push to a connection whose rule does not match (once)") {
 		t.Errorf("exit code %d, because %q", done.code, done.result.WrongBecause)
 	}
 }
@@ -189,12 +189,12 @@ func TestWrongAnswersWhileConnecting(t *testing.T) {
 		sentence, path, answer, because string
 		code                            int
 	}{
-		{"an echo of something else", "/ping", `{"path":"/ping","id":2,"result":{"time":1,"echo":{"connection":77}}}`, "a wrong answer to /ping (1 times)", exitWrong},
-		{"a pong without the time", "/ping", `{"path":"/ping","id":2,"result":{"echo":{"connection":1}}}`, "a wrong answer to /ping (1 times)", exitWrong},
-		{"another id", "/listen", `{"path":"/listen","id":9,"result":{"rule_id":"1"}}`, "a wrong answer to /listen (1 times)", exitWrong},
-		{"a rule without a name", "/listen", `{"path":"/listen","id":1,"result":{}}`, "a wrong answer to /listen (1 times)", exitWrong},
-		{"an answer too many", "/ping", `{"path":"/listen","id":1,"result":{"rule_id":"1"}}`, "an answer that nobody asked for (1 times)", exitWrong},
-		{"no JSON", "/ping", `pong`, "a message that is not the protocol's JSON (1 times)", exitWrong},
+		{"an echo of something else", "/ping", `{"path":"/ping","id":2,"result":{"time":1,"echo":{"connection":77}}}`, "a wrong answer to /ping (once)", exitWrong},
+		{"a pong without the time", "/ping", `{"path":"/ping","id":2,"result":{"echo":{"connection":1}}}`, "a wrong answer to /ping (once)", exitWrong},
+		{"another id", "/listen", `{"path":"/listen","id":9,"result":{"rule_id":"1"}}`, "a wrong answer to /listen (once)", exitWrong},
+		{"a rule without a name", "/listen", `{"path":"/listen","id":1,"result":{}}`, "a wrong answer to /listen (once)", exitWrong},
+		{"an answer too many", "/ping", `{"path":"/listen","id":1,"result":{"rule_id":"1"}}`, "an answer that nobody asked for (once)", exitWrong},
+		{"no JSON", "/ping", `pong`, "a message that is not the protocol's JSON (once)", exitWrong},
 		{"a refusal is no lie", "/listen", `{"path":"/listen","id":1,"error":{"code":"too_many_rules","message":"no"}}`, "", exitInvalid},
 	} {
 		f := newFakeServer(t)
@@ -247,6 +247,19 @@ func TestNoConnectionAtAllIsAFailure(t *testing.T) {
 	done := runLoadgen(t, f, "idle", "--connections=3")
 	if done.code != exitFailed || done.stdout != "" || !strings.Contains(done.stderr, "503 Service Unavailable") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", done.code, done.stdout, done.stderr)
+	}
+}
+
+// TestServerThatIsAlwaysWrong: no connection comes up, and the server is to blame, however many processes ask.
+func TestServerThatIsAlwaysWrong(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	f := newFakeServer(t)
+	f.misbehave(mistakes{answer: func([]byte) []byte { return []byte(`{"path":"/listen","id":1,"result":{}}`) }})
+	for _, processes := range []string{"1", "2"} {
+		done := runLoadgen(t, f, "idle", "--connections=4", "--processes="+processes)
+		if done.code != exitWrong || done.stdout != "" || !strings.Contains(done.stderr, "came up; the server was WRONG: a wrong answer to /listen") {
+			t.Errorf("%s processes: exit code %d, stdout %q, stderr %q", processes, done.code, done.stdout, done.stderr)
+		}
 	}
 }
 

@@ -130,27 +130,40 @@ func (l *requestLoad) receiveEcho(conn int, text []byte, nowNs int64) {
 
 func (l *requestLoad) receivePong(conn int, m protocol.Message, nowNs int64) {
 	id, err := strconv.Atoi(string(m.ID))
+	n := id - firstLoadID
 	if m.Error != nil {
-		countText(l.refusals, "ping refused: "+l.reader.ErrorCode(m.Error))
-		l.answered.Add(1)
+		l.receiveRefusal(conn, n, err == nil, l.reader.ErrorCode(m.Error))
 		return
 	}
-	l.receive(conn, id-firstLoadID, err == nil, nowNs, func(want []byte) bool {
+	l.receive(conn, n, err == nil, nowNs, func(want []byte) bool {
 		echo, err := l.reader.Pong(m.Result)
 		return err == nil && sameJSON(echo, want)
 	})
 }
 
-// receive takes the answer to request n, if isNumber.
-func (l *requestLoad) receive(conn, n int, isNumber bool, nowNs int64, says func(want []byte) bool) {
-	if isNumber && n >= 0 && n < l.stream.total && l.stream.part.owns(n) {
-		_, isNumber = l.stream.wasSent(n)
-	} else {
-		isNumber = false
+// wasAsked tells whether there is a number and it is that of a request made on this connection; if not, the server
+// is to blame.
+func (l *requestLoad) wasAsked(conn, n int, isNumber bool) bool {
+	if isNumber && n >= 0 && n < l.stream.total && l.stream.part.owns(n) && l.conn(n) == conn {
+		if _, sent := l.stream.wasSent(n); sent {
+			return true
+		}
 	}
-	if !isNumber || l.conn(n) != conn {
-		l.wrong++
-		l.fleet.faults.add("an answer to a request that was not made")
+	l.wrong++
+	l.fleet.faults.add("an answer to a request that was not made")
+	return false
+}
+
+// receiveRefusal takes an answer that says no: it is one, and there is nothing to measure in it.
+func (l *requestLoad) receiveRefusal(conn, n int, isNumber bool, code string) {
+	if l.wasAsked(conn, n, isNumber) && l.ledger.Deliver(n, 0) {
+		countText(l.refusals, "ping refused: "+code)
+		l.answered.Add(1)
+	}
+}
+
+func (l *requestLoad) receive(conn, n int, isNumber bool, nowNs int64, says func(want []byte) bool) {
+	if !l.wasAsked(conn, n, isNumber) {
 		return
 	}
 	l.scratch = l.write(l.scratch[:0], n)

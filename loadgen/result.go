@@ -106,10 +106,7 @@ func (r *result) invalidities(o *outcome) []string {
 	if n := r.Records; n != nil && n.DeliveriesExpected == 0 {
 		say("no delivery was expected")
 	}
-	for _, text := range slices.Sorted(maps.Keys(o.Troubles)) {
-		say("%s (%d times)", text, o.Troubles[text])
-	}
-	return found
+	return append(found, timesEach(o.Troubles)...)
 }
 
 // wrongs tells what the server did wrong, if anything.
@@ -131,10 +128,19 @@ func (r *result) wrongs(faults map[string]int) []string {
 		count(n.Duplicated, n.Sent, "answers duplicated")
 		count(n.Wrong, n.Sent, "answers wrong")
 	}
-	for _, text := range slices.Sorted(maps.Keys(faults)) {
-		found = append(found, fmt.Sprintf("%s (%d times)", text, faults[text]))
+	return append(found, timesEach(faults)...)
+}
+
+// timesEach writes what was counted for people.
+func timesEach(counts map[string]int) (texts []string) {
+	for _, text := range slices.Sorted(maps.Keys(counts)) {
+		times := "once"
+		if n := counts[text]; n > 1 {
+			times = fmt.Sprintf("%d times", n)
+		}
+		texts = append(texts, fmt.Sprintf("%s (%s)", text, times))
 	}
-	return found
+	return texts
 }
 
 func (r *result) exitCode() int {

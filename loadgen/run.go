@@ -117,8 +117,16 @@ func (s *sharedWriter) Write(b []byte) (int, error) {
 
 func (p *program) fail(err error) int {
 	fmt.Fprintf(p.stderr, "loadgen: %v\n", err)
+	if errors.As(err, new(wrongError)) {
+		return exitWrong
+	}
 	return exitFailed
 }
+
+// wrongError ends a run without a result: the server was so wrong that there was nothing to measure.
+type wrongError struct{ error }
+
+func (e wrongError) Unwrap() error { return e.error }
 
 // errHelped: the arguments asked for help only, and it was given.
 var errHelped = errors.New("helped")

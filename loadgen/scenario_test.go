@@ -126,8 +126,23 @@ func TestBusyAnswersMakeTheRunInvalid(t *testing.T) {
 		return nil
 	}})
 	done := runLoadgen(t, f, "request", "--connections=5", "--rate=500", "--warmup=0", "--duration=240ms")
-	if because := strings.Join(done.result.InvalidBecause, "; "); done.code != exitInvalid || !strings.Contains(because, "ping refused: busy (1 times)") {
+	if because := strings.Join(done.result.InvalidBecause, "; "); done.code != exitInvalid || !strings.Contains(because, "ping refused: busy (once)") {
 		t.Errorf("exit code %d, because %q", done.code, because)
+	}
+}
+
+// TestRefusalsOfWhatWasNotAsked: an error in answer to nothing does not stand for an answer that is missing.
+func TestRefusalsOfWhatWasNotAsked(t *testing.T) {
+	f := newFakeServer(t)
+	f.misbehave(mistakes{answer: func(request []byte) []byte {
+		if bytes.Contains(request, []byte(`"id":1060,`)) {
+			return []byte(`{"path":"/ping","id":7777,"error":{"code":"busy","message":"later"}}`)
+		}
+		return nil
+	}})
+	done := runLoadgen(t, f, "request", "--connections=5", "--rate=500", "--warmup=0", "--duration=240ms", "--settle=300ms")
+	if n := *done.result.Requests; done.code != exitWrong || n.Lost != 1 || n.Wrong != 1 {
+		t.Errorf("exit code %d, %+v, because %q", done.code, n, done.result.WrongBecause)
 	}
 }
 
@@ -190,6 +205,16 @@ func TestSlowReadersAreNoLoss(t *testing.T) {
 	}
 	if r.Records.DeliveriesExpected != 400*16 || r.Records.Deliveries != 400*16 {
 		t.Errorf("%+v", *r.Records)
+	}
+}
+
+// TestSlowReadersThatNeverCame: a slow reader is excused from the moment it stops reading, not before.
+func TestSlowReadersThatNeverCame(t *testing.T) {
+	f := newFakeServer(t)
+	f.misbehave(mistakes{refuse: func(n int) bool { return n%2 == 0 }})
+	done := runLoadgen(t, f, "slow", "--connections=20", "--receivers=20", "--slow-share=0.9", "--rate=50", "--warmup=0", "--duration=200ms")
+	if c := done.result.Connections; done.code != exitInvalid || c.Held != 10 || c.Failed != 10 || done.result.Slow.ClosedByServer != 0 {
+		t.Errorf("exit code %d, %+v, %+v", done.code, c, done.result.Slow)
 	}
 }
 

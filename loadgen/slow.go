@@ -58,7 +58,7 @@ type slowLoad struct {
 }
 
 func (l *slowLoad) hears() listener {
-	return listener{push: l.hear, gone: l.gone, excused: l.isSlow, receiveBytes: func(conn int) int {
+	return listener{push: l.hear, gone: l.gone, excused: l.isExcused, receiveBytes: func(conn int) int {
 		if l.isSlow(conn) {
 			return slowReceiveBytes
 		}
@@ -71,6 +71,9 @@ func (l *slowLoad) isSlow(conn int) bool {
 	return int(float64(conn+1)*l.slowShare) > int(float64(conn)*l.slowShare)
 }
 
+// isExcused tells slow readers from when they have stopped reading: until then they are lost like any other.
+func (l *slowLoad) isExcused(conn int) bool { return l.account.Paused > 0 && l.isSlow(conn) }
+
 func (l *slowLoad) hear(conn int, text []byte, nowNs int64) {
 	if l.isSlow(conn) {
 		l.heardNs.Store(nowNs)
@@ -79,7 +82,7 @@ func (l *slowLoad) hear(conn int, text []byte, nowNs int64) {
 }
 
 func (l *slowLoad) gone(conn int, reason error) {
-	if !l.isSlow(conn) || l.account.Paused == 0 {
+	if !l.isExcused(conn) {
 		return
 	}
 	l.account.ClosedByServer++

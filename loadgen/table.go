@@ -43,6 +43,13 @@ func plural(n int) string {
 	return "es"
 }
 
+func (s *slowReaders) commonestClose() string {
+	if len(s.Closes) == 0 {
+		return ""
+	}
+	return ", most with: " + commonest(s.Closes)
+}
+
 func (u usage) pacing() string {
 	if u.RealtimePacing {
 		return "by a realtime thread"
@@ -71,7 +78,7 @@ func (t *table) accounts(r *result) {
 		t.line("churn", "%d came, %d went; %d failed, %d lost", n.Connected, n.Dropped, n.Failed, n.Lost)
 	}
 	if n := r.Slow; n != nil {
-		t.line("slow readers", "%d stopped reading, %d closed by the server: %s", n.Paused, n.ClosedByServer, commonest(n.Closes))
+		t.line("slow readers", "%d stopped reading, %d closed by the server%s", n.Paused, n.ClosedByServer, n.commonestClose())
 	}
 	if r.Rate != nil {
 		t.line("rate", "%.2f/s of %.2f/s, %s", r.Rate.AchievedPerSecond, r.Rate.AskedPerSecond, r.Self.pacing())
