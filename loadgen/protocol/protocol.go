@@ -189,8 +189,10 @@ func glance(text []byte) (p Push, ok bool) {
 	}
 	rest, ok = bytes.CutPrefix(rest, []byte(beforeRecord))
 	record, closed := bytes.CutSuffix(rest, []byte(afterRecord))
-	// The record itself is to be compared with what was produced, byte for byte, so it need not be read as JSON.
-	return Push{Partition: int32(partition), Offset: offset, Record: record}, ok && closed
+	// The record itself is to be compared with what was produced, byte for byte, so it need not be read as JSON. But
+	// spaces around it are no part of it.
+	isObject := bytes.HasPrefix(record, []byte("{")) && bytes.HasSuffix(record, []byte("}"))
+	return Push{Partition: int32(partition), Offset: offset, Record: record}, ok && closed && isObject
 }
 
 // cutNumber takes a plain decimal number from the front of b.

@@ -17,6 +17,8 @@ func TestPushAtAGlanceAndAsJSONAgree(t *testing.T) {
 	}{
 		{"the form that servers write", `{"path":"/chat","params":{"cursor":{"partition":3,"offset":12345},"record":{"a":1}}}`, `3 12345 {"a":1}`, true},
 		{"with spaces", `{"path": "/chat", "params": {"cursor": {"partition": 3, "offset": 12345}, "record": {"a": 1} }}`, `3 12345 {"a": 1}`, false},
+		{"with a space before the record", `{"path":"/chat","params":{"cursor":{"partition":3,"offset":1},"record": {"a":1}}}`, `3 1 {"a":1}`, false},
+		{"with a space after it", `{"path":"/chat","params":{"cursor":{"partition":3,"offset":1},"record":{"a":1} }}`, `3 1 {"a":1}`, false},
 		{"in another order", `{"params":{"record":{"a":1},"cursor":{"offset":5,"partition":0}},"path":"/chat"}`, `0 5 {"a":1}`, false},
 		{"with more than we know", `{"path":"/chat","new":[1],"params":{"cursor":{"partition":1,"offset":0,"x":7},"record":{}}}`, `1 0 {}`, false},
 		{"an offset of nineteen digits", `{"path":"/chat","params":{"cursor":{"partition":1,"offset":9223372036854775807},"record":{}}}`, `1 9223372036854775807 {}`, false},
@@ -27,6 +29,7 @@ func TestPushAtAGlanceAndAsJSONAgree(t *testing.T) {
 		{"a number with a leading zero", `{"path":"/chat","params":{"cursor":{"partition":01,"offset":1},"record":{}}}`, "", false},
 		{"another message", `{"path":"/ping","result":{}}`, "", false},
 		{"cut off", `{"path":"/chat","params":{"cursor":{"partition":1,"offset":1},"record":{}`, "", false},
+		{"a brace short", `{"path":"/chat","params":{"cursor":{"partition":1,"offset":1},"record":{}}`, "", false},
 		{"something behind it", `{"path":"/chat","params":{"cursor": {"partition":1,"offset":1},"record":{}}}{}`, "", false},
 		{"a name twice", `{"path":"/chat","path":"/chat","params":{"cursor":{"partition":1,"offset":1},"record":{}}}`, "", false},
 		{"nothing", ``, "", false},
