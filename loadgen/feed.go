@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -326,7 +327,7 @@ func (f *feed) conclude(out *outcome) error {
 	}
 	f.comparePlaces()
 	out.Records.Wrong = f.wrong
-	out.Troubles = f.refusals
+	out.Troubles = maps.Clone(f.refusals) // what the producer gives up when it is closed is no part of them
 	if f.spans != nil {
 		out.Spread = &spread{Spans: f.spans, StartNs: f.stream.startNs, PerSecond: f.stream.perSecond, Warmup: f.stream.warmup}
 	}

@@ -26,6 +26,7 @@ func openKafka(ctx context.Context, flags feedFlags) (producer, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(flags.Kafka...),
 		kgo.ClientID("loadgen"),
+		kgo.WithContext(ctx), // a broker that accepts and says nothing would hold up whoever interrupts the run
 		kgo.ProducerLinger(0),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +93,51 @@ func TestKafkaThatCannotWorkIsToldAtOnce(t *testing.T) {
 	defer cancel()
 	if _, err := openKafka(ctx, testFeed([]string{"127.0.0.1:1"})); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("no broker: %v", err)
+	}
+}
+
+// TestBrokerThatSaysNothing: whoever ends the run need not wait for it.
+func TestBrokerThatSaysNothing(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if out, err := openKafka(ctx, testFeed([]string{silent.Addr().String()})); err == nil {
+		out.Close()
+		t.Error("it is taken for a broker")
+	}
+	if took := time.Since(begun); took > kafkaPatience/2 {
+		t.Errorf("given up after %v", took)
+	}
+}
+
+// TestRecordsThatKafkaNeverAnswers: they make the run invalid, and what becomes of them when the producer is closed
+// changes nothing.
+func TestRecordsThatKafkaNeverAnswers(t *testing.T) {
+	f := newFakeServer(t)
+	silent := &silentProducer{}
+	f.misbehave(mistakes{producer: silent})
+	done := runLoadgen(t, f, quickPush("--settle=200ms")...)
+	if because := strings.Join(done.result.InvalidBecause, "; "); done.code != exitInvalid || len(silent.waiting) != 120 ||
+		!strings.Contains(because, "Kafka acknowledged 0 of 120 records") || strings.Contains(because, "given up") {
+		t.Errorf("exit code %d, because %q", done.code, because)
+	}
+}
+
+// silentProducer answers when it is closed.
+type silentProducer struct{ waiting []func(int32, int64, error) }
+
+func (s *silentProducer) Produce(_ []byte, acknowledged func(int32, int64, error)) {
+	s.waiting = append(s.waiting, acknowledged)
+}
+
+func (s *silentProducer) Close() {
+	for _, acknowledged := range s.waiting {
+		acknowledged(0, 0, errors.New("given up"))
 	}
 }
 
