@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"chatmonitor/loadgen/pace"
+	"chatmonitor/loadgen/sample"
 )
 
 // churnCommand lets connections come and go beside a push.
@@ -41,7 +42,7 @@ func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int,
 		warmup, total := pace.Count(c.Warmup, c.ChurnRate), pace.Count(c.Warmup+c.Duration, c.ChurnRate)
 		return &churnLoad{
 			feed: f, comings: newStream(held.part, c.ChurnRate, warmup, total),
-			latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy),
+			latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy), lag: sample.NewHistogram(),
 		}, nil
 	}
 	return sc.run(ctx, p, args)
@@ -56,6 +57,7 @@ type churnLoad struct {
 
 	// owned by the loop's goroutine
 	latest  []int // by passer-by: the event that is its coming
+	lag     *sample.Histogram
 	isUp    []bool
 	account churn
 	failure error
@@ -93,6 +95,9 @@ func (l *churnLoad) turn(n int) {
 		l.leave(passer)
 		l.account.Asked++
 		l.latest[passer] = n
+		if l.comings.isMeasured(n) {
+			l.lag.Record(pace.Now() - l.comings.dueNs(n)) // here, not where it was sent: a busy loop is no fault of the server's
+		}
 		l.fleet.dial(l.feed.share.members() + passer)
 	})
 }
@@ -150,7 +155,7 @@ func (l *churnLoad) conclude(out *outcome) error {
 		return err
 	}
 	out.Churn = &l.account
-	out.Histograms[churned] = l.comings.response
+	out.Histograms[churned], out.Histograms[churnLag] = l.comings.response, l.lag
 	if n := l.account.Failed + l.account.Lost; n > 0 {
 		out.Troubles = mergeTexts(out.Troubles, map[string]int{"churn: connections failed or were lost": n})
 	}

@@ -183,6 +183,7 @@ const (
 	firstReceiver = "first_receiver" // a record, due to the first connection that has it
 	lastReceiver  = "last_receiver"  // a record, due to the last
 	churned       = "connect"        // a connect during churn, due to rule set and ping answered
+	churnLag      = "connect_lag"    // the same, due to begun
 )
 
 // spread is a stream's spans and what is needed to turn them into histograms.

@@ -88,9 +88,14 @@ func (r *result) invalidities(o *outcome) []string {
 	if r.Rate != nil && r.Rate.AchievedPerSecond < minRateShare*r.Rate.AskedPerSecond {
 		say("the rate was %.2f/s instead of %.2f/s", r.Rate.AchievedPerSecond, r.Rate.AskedPerSecond)
 	}
-	lagNs, responseNs := r.Latency[lag].P99Ns, r.Latency[response].P99Ns
-	if lagNs > tolerableLagNs && float64(lagNs) > maxLagShare*float64(responseNs) {
-		say("the sender lagged: %s at p99, with a response time of %s", milliseconds(lagNs), milliseconds(responseNs))
+	for _, row := range []struct{ sentence, lag, response string }{
+		{"the sender lagged: %s at p99, with a response time of %s", lag, response},
+		{"connections of the churn were begun late: %s at p99, with a connect time of %s", churnLag, churned},
+	} {
+		lagNs, responseNs := r.Latency[row.lag].P99Ns, r.Latency[row.response].P99Ns
+		if lagNs > tolerableLagNs && float64(lagNs) > maxLagShare*float64(responseNs) {
+			say(row.sentence, milliseconds(lagNs), milliseconds(responseNs))
+		}
 	}
 	if h, ok := r.Latency[response]; ok && h.Count == 0 {
 		say("no response was measured")

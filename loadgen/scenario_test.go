@@ -176,6 +176,9 @@ func TestChurn(t *testing.T) {
 	if c.Asked != 60 || c.Connected != c.Dropped || c.Connected+c.Failed != 60 || c.Lost != 0 {
 		t.Errorf("%+v", c)
 	}
+	if n := r.Latency[churnLag].Count; n != 50 {
+		t.Errorf("%d comings were begun after the warm-up, want 50", n)
+	}
 	if n := r.Latency[churned].Count; n == 0 || n > 50 {
 		t.Errorf("%d comings measured, at most the 50 after the warm-up are", n)
 	}

@@ -90,7 +90,7 @@ func (t *table) latencies(latency map[string]sample.Summary) {
 		return
 	}
 	t.line("latency, ms", "%9s %9s %9s %9s %9s %9s %9s", "count", "min", "p50", "p90", "p99", "p99.9", "max")
-	for _, name := range []string{response, service, lag, prepared, firstReceiver, lastReceiver, churned} {
+	for _, name := range []string{response, service, lag, prepared, firstReceiver, lastReceiver, churned, churnLag} {
 		if h, ok := latency[name]; ok {
 			t.line("  "+name, "%s", latencyRow(h))
 		}

@@ -281,6 +281,12 @@ func TestWhatMakesARunInvalid(t *testing.T) {
 			o.Histograms[lag].Record(100 * ms)
 			o.Histograms[lag].Record(100 * ms)
 		}, "the sender lagged"},
+		{"the lag of connects counts too", func(o *outcome) {
+			o.Histograms[churnLag], o.Histograms[churned] = constant(1.1*ms), constant(10*ms)
+		}, "connections of the churn were begun late: 1.1"},
+		{"against the time of connects", func(o *outcome) {
+			o.Histograms[churnLag], o.Histograms[churned] = constant(1.1*ms), constant(12*ms)
+		}, ""},
 		{"99.5 % of the rate is enough", func(o *outcome) { o.Paced.Events = 995 }, ""},
 		{"less is not", func(o *outcome) { o.Paced.Events = 994 }, "the rate was 994.00/s instead of 1000.00/s"},
 		{"a connection failed", func(o *outcome) { o.Connections.Failed = 1 }, "1 of 10 connections did not come up"},
