@@ -37,7 +37,10 @@ func (c counts) add(d counts) counts {
 
 func (c counts) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d of %d connections up", c.Doing, c.Up, c.Asked)
+	b.WriteString(c.Doing)
+	if c.Asked > 0 {
+		fmt.Fprintf(&b, ": %d of %d connections up", c.Up, c.Asked)
+	}
 	if c.Lost > 0 {
 		fmt.Fprintf(&b, ", %d lost", c.Lost)
 	}
@@ -71,7 +74,7 @@ func (nobody) end()        {}
 // business: a closed stderr is no reason to end a run.
 type people struct {
 	w        io.Writer
-	rewrites bool
+	terminal *os.File // nil: plain lines
 	told     bool
 }
 
@@ -81,20 +84,32 @@ func tellPeople(w io.Writer, quiet bool) teller {
 	}
 	file, isFile := w.(*os.File)
 	isPlain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
-	return &people{w: w, rewrites: isFile && !isPlain && term.IsTerminal(int(file.Fd()))}
+	if !isFile || isPlain || !term.IsTerminal(int(file.Fd())) {
+		file = nil
+	}
+	return &people{w: w, terminal: file}
 }
 
 func (p *people) tell(c counts) {
 	p.told = true
-	if p.rewrites {
-		fmt.Fprintf(p.w, "\r%s\x1b[K", c)
+	if p.terminal != nil {
+		fmt.Fprintf(p.w, "\r%s\x1b[K", p.cut(c.String()))
 		return
 	}
 	fmt.Fprintln(p.w, c)
 }
 
+// cut leaves of a line what the terminal has room for: one that is wrapped could not be rewritten.
+func (p *people) cut(line string) string {
+	columns, _, err := term.GetSize(int(p.terminal.Fd()))
+	if err != nil || columns < 1 {
+		return line
+	}
+	return line[:min(len(line), columns-1)]
+}
+
 func (p *people) end() {
-	if p.told && p.rewrites {
+	if p.told && p.terminal != nil {
 		fmt.Fprintln(p.w)
 	}
 }
@@ -154,7 +169,7 @@ func (p *progress) tick() {
 	}
 	c := p.look()
 	if !p.since.IsZero() {
-		c.SecondsAgo = int64(time.Since(p.since).Seconds())
+		c.SecondsAgo = int64(time.Since(p.since).Round(time.Second).Seconds())
 	}
 	p.to.tell(c)
 }

@@ -262,8 +262,9 @@ func TestProgressForOthersThanTerminals(t *testing.T) {
 	told := tellPeople(&stderr, false)
 	told.tell(counts{Doing: "push", Up: 5, Asked: 6, Lost: 1, Sent: 7, ToSend: 8, Received: 9, LatestP99: 1_500_000, SecondsAgo: 3, Seconds: 4})
 	told.tell(counts{Doing: "idle", Up: 5, Asked: 5})
+	told.tell(counts{Doing: "starting", SecondsAgo: 1})
 	told.end()
-	want := "push: 5 of 6 connections up, 1 lost; 7 of 8 sent, 9 received, p99 1.500 ms; 3 s of 4 s\nidle: 5 of 5 connections up; 0 s\n"
+	want := "push: 5 of 6 connections up, 1 lost; 7 of 8 sent, 9 received, p99 1.500 ms; 3 s of 4 s\nidle: 5 of 5 connections up; 0 s\nstarting; 1 s\n"
 	if stderr.String() != want {
 		t.Errorf("%q, want %q", stderr.String(), want)
 	}

@@ -356,16 +356,22 @@ func TestProgressOnATerminal(t *testing.T) {
 	for _, row := range []struct {
 		sentence, noColor, term string
 		quiet                   bool
+		columns                 uint16
 		want                    string
 	}{
-		{"one line that is rewritten", "", "xterm", false, "\rpush: 1 of 2 connections up; 0 s\x1b[K\rpush: 2 of 2 connections up; 0 s\x1b[K\r\n"},
-		{"NO_COLOR: plain lines", "1", "xterm", false, "push: 1 of 2 connections up; 0 s\r\npush: 2 of 2 connections up; 0 s\r\n"},
-		{"a dumb terminal: plain lines", "", "dumb", false, "push: 1 of 2 connections up; 0 s\r\npush: 2 of 2 connections up; 0 s\r\n"},
-		{"--quiet: nothing", "", "xterm", true, ""},
+		{"one line that is rewritten", "", "xterm", false, 80, "\rpush: 1 of 2 connections up; 0 s\x1b[K\rpush: 2 of 2 connections up; 0 s\x1b[K\r\n"},
+		{"a narrow terminal: as much as does not wrap", "", "xterm", false, 16, "\rpush: 1 of 2 co\x1b[K\rpush: 2 of 2 co\x1b[K\r\n"},
+		{"a terminal that knows no width", "", "xterm", false, 0, "\rpush: 1 of 2 connections up; 0 s\x1b[K\rpush: 2 of 2 connections up; 0 s\x1b[K\r\n"},
+		{"NO_COLOR: plain lines", "1", "xterm", false, 80, "push: 1 of 2 connections up; 0 s\r\npush: 2 of 2 connections up; 0 s\r\n"},
+		{"a dumb terminal: plain lines", "", "dumb", false, 80, "push: 1 of 2 connections up; 0 s\r\npush: 2 of 2 connections up; 0 s\r\n"},
+		{"--quiet: nothing", "", "xterm", true, 80, ""},
 	} {
 		t.Setenv("NO_COLOR", row.noColor)
 		t.Setenv("TERM", row.term)
 		screen, stderr := openTerminal(t)
+		if err := unix.IoctlSetWinsize(int(stderr.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: row.columns}); err != nil {
+			t.Fatal(err)
+		}
 		told := tellPeople(stderr, row.quiet)
 		told.tell(counts{Doing: "push", Up: 1, Asked: 2})
 		told.tell(counts{Doing: "push", Up: 2, Asked: 2})
