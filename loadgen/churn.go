@@ -15,9 +15,9 @@ import (
 
 // churnCommand lets connections come and go beside a push.
 type churnCommand struct {
-	pushFlags
 	ChurnRate float64       `default:"100" help:"Connections that come, and that go, per second; they listen to the same records."`
 	ChurnLife time.Duration `default:"1s" help:"Time between a connection's coming and its going."`
+	pushFlags
 }
 
 func (c *churnCommand) validate() error {

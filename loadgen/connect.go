@@ -12,12 +12,12 @@ import (
 
 // connectCommand opens connections on a schedule.
 type connectCommand struct {
+	ConnectRate float64       `default:"1000" help:"Connections to begin per second."`
+	Hold        time.Duration `default:"0s" help:"Time to hold them all before the last check."`
 	targetFlags
 	echoFlags
 	outputFlags
 	fileFlags
-	ConnectRate float64       `default:"1000" help:"Connections to begin per second."`
-	Hold        time.Duration `default:"0s" help:"Time to hold them all before the last check."`
 }
 
 func (c *connectCommand) validate() error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -202,6 +203,22 @@ func TestUsageErrors(t *testing.T) {
 		}
 		if !strings.Contains(stderr.String(), row.want) || stdout.Len() > 0 {
 			t.Errorf("%s: stderr %q, stdout %q; want %q", row.args, stderr.String(), stdout.String(), row.want)
+		}
+	}
+}
+
+func TestLocalhostIsIPv4First(t *testing.T) {
+	four, six, mapped := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"), netip.MustParseAddr("::ffff:127.0.0.1")
+	for _, row := range []struct {
+		addresses []netip.Addr
+		want      netip.Addr
+	}{
+		{[]netip.Addr{six, four}, four},
+		{[]netip.Addr{six, mapped}, four},
+		{[]netip.Addr{six}, six},
+	} {
+		if got := preferred(row.addresses); got != row.want {
+			t.Errorf("of %v %v is preferred", row.addresses, got)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type targetFlags struct {
 	URL                []string      `name:"url" default:"ws://127.0.0.1:8080/ws" placeholder:"ws://HOST:PORT/PATH" help:"Server to load, ws only (${default}). Several, comma-separated or repeated, share the connections evenly: connection i goes to server i modulo their number."`
 	Connections        int           `default:"1000" help:"Connections to hold, in all processes together."`
 	Sources            string        `default:"auto" help:"Addresses to connect from: a comma-separated list, a CIDR such as 127.0.1.0/28, or auto: as many of 127.0.0.2, 127.0.0.3 ... as a loopback target needs, else the kernel's choice."`
-	ConnectConcurrency int           `default:"128" help:"Connections under way at any time while connecting (each process)."`
+	ConnectConcurrency int           `default:"128" help:"Connections (of each process) under way at any time while connecting, unless --connect-rate says when."`
 	ConnectTimeout     time.Duration `default:"10s" help:"Time for a connection to be up and answering; also for an answer to a later ping."`
 	Seed               uint64        `default:"1" help:"Of texts, of the order of groups, and of frame masks."`
 	Processes          processCount  `default:"1" help:"Copies of this program that share the work, or auto: as many as the limit of open files makes necessary."`

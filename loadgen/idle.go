@@ -8,11 +8,11 @@ import (
 
 // idleCommand holds connections that do nothing.
 type idleCommand struct {
+	Hold time.Duration `default:"10s" help:"Time to hold the connections; not used with --control."`
 	targetFlags
 	groupFlags
 	echoFlags
 	outputFlags
-	Hold time.Duration `default:"10s" help:"Time to hold the connections; not used with --control."`
 }
 
 func (c *idleCommand) validate() error {

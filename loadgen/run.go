@@ -53,9 +53,9 @@ type commands struct {
 	Connect   connectCommand   `cmd:"" help:"Open connections at a fixed rate, whether or not earlier ones are up."`
 	Request   requestCommand   `cmd:"" help:"Send requests at a fixed rate, spread over the connections."`
 	Push      pushCommand      `cmd:"" help:"Produce records to Kafka at a fixed rate and account for every push that they must cause."`
-	Broadcast broadcastCommand `cmd:"" help:"The same with one group of all: how long until the first and the last connection has a record."`
-	Churn     churnCommand     `cmd:"" help:"The same while other connections come and go at a fixed rate."`
-	Slow      slowCommand      `cmd:"" help:"The same while a share of the connections has stopped reading: what the others notice of it."`
+	Broadcast broadcastCommand `cmd:"" help:"Push each record to all connections: how long until the first and the last has it."`
+	Churn     churnCommand     `cmd:"" help:"Push while other connections come and go at a fixed rate."`
+	Slow      slowCommand      `cmd:"" help:"Push while a share of the connections has stopped reading: what the others notice of it."`
 	Plan      planCommand      `cmd:"" default:"withargs" help:"Run scenarios from a file, one after the other; --plan FILE does the same."`
 }
 

@@ -11,8 +11,8 @@ import (
 
 // slowCommand has a share of the connections stop reading.
 type slowCommand struct {
-	pushFlags `embed:"" set:"receivers=100"`
 	SlowShare float64 `default:"0.1" help:"Share of the connections that read nothing from the start of the load to its end."`
+	pushFlags `embed:"" set:"receivers=100"`
 }
 
 func (c *slowCommand) validate() error {

@@ -75,7 +75,18 @@ func resolve(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("--url: resolve host: %w", err)
 	}
-	return netip.AddrPortFrom(addresses[0].Unmap(), uint16(port)), nil
+	return netip.AddrPortFrom(preferred(addresses), uint16(port)), nil
+}
+
+// preferred is the first address of IPv4 if there is one: most servers that are called localhost listen on 127.0.0.1
+// alone, and resolvers put ::1 first.
+func preferred(addresses []netip.Addr) netip.Addr {
+	for _, address := range addresses {
+		if address = address.Unmap(); address.Is4() {
+			return address
+		}
+	}
+	return addresses[0]
 }
 
 // sources gives the addresses to connect from; none leaves the choice to the kernel.
