@@ -34,16 +34,6 @@ func (s Schedule) Due(i int) int64 {
 	return Due(s.StartNs, s.Number(i), s.PerSecond)
 }
 
-// Index is the inverse of Number; ok is false for an event that is not in this share.
-func (s Schedule) Index(number int) (i int, ok bool) {
-	step := max(s.Step, 1)
-	if number < s.First || (number-s.First)%step != 0 {
-		return 0, false
-	}
-	i = (number - s.First) / step
-	return i, i < s.Count
-}
-
 // Due gives the time at which event n of an even stream is due. It is computed from n alone, so rounding never
 // adds up: the error stays below one nanosecond for more than a hundred days.
 func Due(startNs int64, n int, perSecond float64) int64 {

@@ -97,9 +97,6 @@ func (l *Ledger) Missing(record int) int {
 	return int(l.slots[record].members - l.slots[record].delivered)
 }
 
-// Members gives the size of the record's group.
-func (l *Ledger) Members(record int) int { return int(l.slots[record].members) }
-
 // Order checks that the offsets of each partition only rise on each connection. One goroutine uses it.
 type Order struct {
 	connections int
@@ -127,13 +124,4 @@ func (o *Order) Advance(conn int, partition int32, offset int64) (rises bool) {
 	rises = offset >= o.next[partition][conn]
 	o.next[partition][conn] = max(o.next[partition][conn], offset+1)
 	return rises
-}
-
-// Restart forgets a connection: its successor begins anew.
-func (o *Order) Restart(conn int) {
-	for _, next := range o.next {
-		if next != nil {
-			next[conn] = 0
-		}
-	}
 }

@@ -174,8 +174,4 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s: connection %d, %d/%d: rises %v", row.sentence, row.conn, row.partition, row.offset, got)
 		}
 	}
-	o.Restart(0)
-	if !o.Advance(0, 3, 7) || o.Advance(1, 3, 7) {
-		t.Error("Restart forgets one connection and no other")
-	}
 }
