@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +34,7 @@ func (c *churnCommand) validate() error {
 
 func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	sc := c.scenario("churn")
-	sc.passersBy = max(int(math.Ceil(c.ChurnRate*c.ChurnLife.Seconds())), int(c.Processes))
+	sc.passersBy = int(math.Ceil(c.ChurnRate * c.ChurnLife.Seconds()))
 	sc.newLoad = func(ctx context.Context, p *program, held share) (load, error) {
 		f, err := c.open(ctx, p, held)
 		if err != nil {
@@ -42,7 +43,8 @@ func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int,
 		warmup, total := pace.Count(c.Warmup, c.ChurnRate), pace.Count(c.Warmup+c.Duration, c.ChurnRate)
 		return &churnLoad{
 			feed: f, comings: newStream(held.part, c.ChurnRate, warmup, total),
-			latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy), lag: sample.NewHistogram(),
+			latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy),
+			lag: sample.NewHistogram(), losses: map[string]int{},
 		}, nil
 	}
 	return sc.run(ctx, p, args)
@@ -60,7 +62,10 @@ type churnLoad struct {
 	lag     *sample.Histogram
 	isUp    []bool
 	account churn
+	losses  map[string]int
 	failure error
+
+	settled atomic.Int64 // comings that are up, or have failed
 }
 
 func (l *churnLoad) hears() listener {
@@ -79,6 +84,9 @@ func (l *churnLoad) run(ctx context.Context, s *session) error {
 	if err := both.Wait(); err != nil {
 		return err
 	}
+	if err := l.awaitComings(ctx); err != nil {
+		return err
+	}
 	if err := s.fleet.ask(ctx, l.sendAllAway); err != nil {
 		return err
 	}
@@ -86,6 +94,12 @@ func (l *churnLoad) run(ctx context.Context, s *session) error {
 		return err
 	}
 	return s.fleet.check(ctx)
+}
+
+// awaitComings gives the last of those that came the time to be up; each has its own limit.
+func (l *churnLoad) awaitComings(ctx context.Context) error {
+	all := l.comings.sent.Load()
+	return l.comings.settle(ctx, 2*l.fleet.flags.ConnectTimeout, func() bool { return l.settled.Load() >= all })
 }
 
 // turn is one passer-by's turn.
@@ -109,7 +123,7 @@ func (l *churnLoad) leave(passer int) {
 	case l.isUp[passer]:
 		l.account.Dropped++
 	case l.fleet.phases[conn] != absent:
-		l.account.Failed++
+		l.fail(errors.New("not up when its time was over"))
 	default:
 		return
 	}
@@ -117,6 +131,18 @@ func (l *churnLoad) leave(passer int) {
 	if err := l.fleet.drop(conn); err != nil {
 		l.failure = err
 	}
+}
+
+// fail counts a coming that came to nothing.
+func (l *churnLoad) fail(reason error) {
+	l.account.Failed++
+	l.settled.Add(1)
+	l.blame(reason)
+}
+
+func (l *churnLoad) blame(reason error) {
+	countText(l.losses, "churn: "+reason.Error())
+	countText(l.fleet.tally.Errors, "churn: "+reason.Error())
 }
 
 func (l *churnLoad) sendAllAway() error {
@@ -133,6 +159,7 @@ func (l *churnLoad) arrived(conn int, nowNs int64) {
 	}
 	l.isUp[passer] = true
 	l.account.Connected++
+	l.settled.Add(1)
 	l.comings.receive(l.latest[passer], nowNs)
 }
 
@@ -143,11 +170,11 @@ func (l *churnLoad) gone(conn int, reason error) {
 		return
 	case l.isUp[passer]:
 		l.account.Lost++
+		l.blame(reason)
 	default:
-		l.account.Failed++
+		l.fail(reason)
 	}
 	l.isUp[passer] = false
-	countText(l.fleet.tally.Errors, "churn: "+reason.Error())
 }
 
 func (l *churnLoad) conclude(out *outcome) error {
@@ -156,8 +183,6 @@ func (l *churnLoad) conclude(out *outcome) error {
 	}
 	out.Churn = &l.account
 	out.Histograms[churned], out.Histograms[churnLag] = l.comings.response, l.lag
-	if n := l.account.Failed + l.account.Lost; n > 0 {
-		out.Troubles = mergeTexts(out.Troubles, map[string]int{"churn: connections failed or were lost": n})
-	}
+	out.Troubles = mergeTexts(out.Troubles, l.losses)
 	return nil
 }

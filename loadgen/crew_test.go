@@ -124,6 +124,16 @@ func startChat(t *testing.T) (f *fakeServer, brokers []string) {
 	return f, brokers
 }
 
+// TestPassersByOfEveryProcess: each sends some of those that come, so each needs one who comes.
+func TestPassersByOfEveryProcess(t *testing.T) {
+	for index := range 3 {
+		sc := scenario{passersBy: 1, target: targetFlags{Connections: 9, Part: part{index, 3}}}
+		if n := sc.share().passersBy; n != 1 {
+			t.Errorf("process %d has %d", index, n)
+		}
+	}
+}
+
 func TestCrew(t *testing.T) {
 	f, brokers := startChat(t)
 	pace := []string{"--rate=200", "--warmup=100ms", "--duration=400ms", "--kafka=" + brokers[0], "--processes=3"}

@@ -93,8 +93,10 @@ func (sc scenario) share() share {
 	}
 	held.fed.firstGroup += sc.firstGroup
 	held.rest.firstGroup += sc.firstGroup
-	from, to := sc.target.Part.cut(sc.passersBy)
-	held.passersBy = to - from
+	if sc.passersBy > 0 {
+		from, to := sc.target.Part.cut(max(sc.passersBy, sc.target.Part.of)) // each process has its turns
+		held.passersBy = to - from
+	}
 	return held
 }
 

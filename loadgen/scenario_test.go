@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,27 @@ func TestChurn(t *testing.T) {
 	}
 	if n := r.Latency[churned].Count; n == 0 || n > 50 {
 		t.Errorf("%d comings measured, at most the 50 after the warm-up are", n)
+	}
+}
+
+// TestLastOfThoseThatCome: the connections begun just before the end of the load have their time to come up too.
+func TestLastOfThoseThatCome(t *testing.T) {
+	f := newFakeServer(t)
+	f.misbehave(mistakes{upgrade: func() { time.Sleep(200 * time.Millisecond) }})
+	r := runLoadgen(t, f, "churn", "--connections=2", "--rate=50", "--warmup=0", "--duration=200ms", "--churn-rate=50", "--churn-life=20s").result
+	if c := *r.Churn; c.Asked != 10 || c.Connected != 10 || c.Failed != 0 || r.Latency[churned].Count != 10 {
+		t.Errorf("%+v, %d measured, invalid because %q", c, r.Latency[churned].Count, r.InvalidBecause)
+	}
+}
+
+// TestChurnTellsWhyConnectionsFailed: in the verdict, and in the account of errors.
+func TestChurnTellsWhyConnectionsFailed(t *testing.T) {
+	f := newFakeServer(t)
+	f.misbehave(mistakes{refuse: func(n int) bool { return n == 5 }}) // the first two are the members
+	done := runLoadgen(t, f, "churn", "--connections=2", "--rate=50", "--warmup=0", "--duration=200ms", "--churn-rate=50", "--churn-life=20s")
+	const why = "churn: upgrade refused: 503 Service Unavailable"
+	if r := done.result; done.code != exitInvalid || r.Churn.Failed != 1 || r.Connections.Errors[why] != 1 || !slices.Contains(r.InvalidBecause, why+" (once)") {
+		t.Errorf("exit code %d, %+v, errors %v, because %q", done.code, *r.Churn, r.Connections.Errors, r.InvalidBecause)
 	}
 }
 
