@@ -186,6 +186,8 @@ func TestUsageErrors(t *testing.T) {
 		{"idle --url=", "--url must not be empty"},
 		{"idle --url=ws://127.0.0.1:99999/ws", "--url: port 99999: want 1 to 65535"},
 		{"idle --sources=nonsense", "--sources"},
+		{"idle --sources=::1", "--sources: there is no way from ::1 to 127.0.0.1"},
+		{"idle --url=ws://[::1]:1/ws --sources=::1,127.0.0.1", "--sources: there is no way from 127.0.0.1 to ::1"},
 		{"idle --sources=10.0.0.0/8", "more than 65536 addresses"},
 		{"idle --connections=1000000000", "descriptors"},
 		{"push --rate=0", "--rate must be above 0"},

@@ -59,6 +59,11 @@ func (f targetFlags) server(ctx context.Context, text string) (client.Server, er
 	if err != nil {
 		return client.Server{}, err
 	}
+	for _, source := range sources {
+		if source.Is4() != address.Addr().Is4() {
+			return client.Server{}, fmt.Errorf("--sources: there is no way from %v to %v: one is IPv4, the other IPv6", source, address.Addr())
+		}
+	}
 	return client.Server{Address: address, Host: u.Host, Path: u.RequestURI(), Sources: sources}, nil
 }
 
