@@ -28,6 +28,9 @@ func (r *Run) facts() []fact {
 		{"Broker", strings.TrimSpace(c.Broker.Kind + brokerNote(c.Broker))},
 		{"Order", c.Order},
 	}
+	if r.Million != nil {
+		facts = append(facts, r.Million.facts()...)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Environment.Variables)) {
 		facts = append(facts, fact{"Environment", name + "=" + r.Environment.Variables[name]})
 	}
@@ -59,6 +62,9 @@ func (r *Run) commit() string {
 
 // again is the command line that asks for the same run.
 func (r *Run) again() string {
+	if r.Million != nil {
+		return r.climbAgain()
+	}
 	c := r.Configuration
 	var variants, scenarios []string
 	for _, v := range c.Variants {

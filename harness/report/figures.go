@@ -140,13 +140,17 @@ type sloped struct {
 }
 
 func residentBytes(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes }
+func slabBytes(s probe.Snapshot) probe.Reading     { return s.Kernel.SlabBytes }
+
+// liveHeapMetric is runtime/metrics' name of what lives in the heap.
+const liveHeapMetric = "/memory/classes/heap/objects:bytes"
 
 var slopeFigures = []sloped{
 	{ResidentBytes, false, residentBytes, nil},
 	{ResidentBytesGC, true, residentBytes, nil},
-	{LiveHeapBytesGC, true, goMetric("/memory/classes/heap/objects:bytes"), nil},
+	{LiveHeapBytesGC, true, goMetric(liveHeapMetric), nil},
 	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes"), nil},
-	{KernelBytes, false, func(s probe.Snapshot) probe.Reading { return s.Kernel.SlabBytes }, undisturbed},
+	{KernelBytes, false, slabBytes, undisturbed},
 	{TotalBytes, false, func(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes.Plus(s.Kernel.SlabBytes) }, undisturbed},
 }
 
@@ -192,15 +196,22 @@ const (
 	momentHeld        = "held"
 )
 
-// DeriveFigures computes every figure from the measurements and the failures.
+// DeriveFigures computes every figure from the measurements and the failures; of climbs
+// the failures too, from their ends.
 func (r *Run) DeriveFigures() {
 	r.Figures = []Figure{}
+	if r.Million != nil {
+		r.Failures = r.Million.failures()
+	}
 	for _, variant := range r.Configuration.Variants {
 		r.deriveIdle(variant.Name)
 		r.deriveTimed(variant.Name, pushScenario, pushFigures)
 		r.deriveTimed(variant.Name, broadcastScenario, broadcastFigures)
 	}
 	r.deriveRatios()
+	if r.Million != nil && !r.Million.TimesComparable {
+		r.markTimes()
+	}
 }
 
 func (r *Run) deriveIdle(variant string) {

@@ -39,6 +39,7 @@ type Run struct {
 	Figures       []Figure      `json:"figures"`
 	Failures      []Failure     `json:"failures"`
 	Measurements  []Measurement `json:"measurements"`
+	Million       *Million      `json:"million,omitempty"` // of a run up to very many connections
 }
 
 // Environment is where the run took place, and what was run.

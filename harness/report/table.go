@@ -13,6 +13,10 @@ import (
 // Print writes the comparative table and what must be known to read it.
 func (r *Run) Print(w io.Writer) error {
 	var out strings.Builder
+	if r.Million != nil {
+		r.printClimbs(&out)
+		return writeText(w, out.String())
+	}
 	standing, why := r.Standing()
 	fmt.Fprintf(&out, "%s: %s\n\n", standing, why)
 	r.writeTable(&out)
