@@ -52,7 +52,7 @@ func (s step) fileName() string {
 
 // plan lists the measurements in order. Scenarios come one after the other;
 // within one, every round and every step of the ladder goes over all variants
-// before the next begins, each time starting one variant later.
+// before the next begins, as turns says.
 func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds int) []step {
 	var steps []step
 	for _, s := range scenarios {
@@ -62,7 +62,7 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 		}
 		for round := 1; round <= times; round++ {
 			for _, count := range s.Steps(connections) {
-				for _, v := range rotated(variants, turn) {
+				for _, v := range turns(variants, turn) {
 					steps = append(steps, step{s, v, round, count})
 				}
 				turn++
@@ -72,9 +72,16 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 	return steps
 }
 
-func rotated[T any](all []T, by int) []T {
-	by %= len(all)
-	return append(slices.Clone(all[by:]), all[:by]...)
+// turns is the order of a round: of two rounds the second goes back the way that the
+// first came (A B C, C B A), so that what drifts steadily hits each variant's pair of
+// measurements alike; the next two begin one variant later.
+func turns[T any](all []T, round int) []T {
+	from := round / 2 % len(all)
+	order := append(slices.Clone(all[from:]), all[:from]...)
+	if round%2 == 1 {
+		slices.Reverse(order)
+	}
+	return order
 }
 
 // Guesses for the first estimate of how long a run takes; progress corrects them.

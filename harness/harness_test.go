@@ -243,12 +243,12 @@ func wantOrder(t *testing.T, r *report.Run) {
 	}
 	want := []string{
 		"idle 1/3 floor", "idle 1/3 reactor", "idle 1/3 goroutine-plain", "idle 1/3 goroutine-tuned",
-		"idle 1/6 reactor", "idle 1/6 goroutine-plain", "idle 1/6 goroutine-tuned", "idle 1/6 floor",
-		"idle 1/10 goroutine-plain", "idle 1/10 goroutine-tuned", "idle 1/10 floor", "idle 1/10 reactor",
+		"idle 1/6 goroutine-tuned", "idle 1/6 goroutine-plain", "idle 1/6 reactor", "idle 1/6 floor",
+		"idle 1/10 reactor", "idle 1/10 goroutine-plain", "idle 1/10 goroutine-tuned", "idle 1/10 floor",
 		"push 1/10 floor", "push 1/10 reactor", "push 1/10 goroutine-plain", "push 1/10 goroutine-tuned",
-		"push 2/10 reactor", "push 2/10 goroutine-plain", "push 2/10 goroutine-tuned", "push 2/10 floor",
+		"push 2/10 goroutine-tuned", "push 2/10 goroutine-plain", "push 2/10 reactor", "push 2/10 floor",
 		"broadcast 1/10 floor", "broadcast 1/10 reactor", "broadcast 1/10 goroutine-plain", "broadcast 1/10 goroutine-tuned",
-		"broadcast 2/10 reactor", "broadcast 2/10 goroutine-plain", "broadcast 2/10 goroutine-tuned", "broadcast 2/10 floor",
+		"broadcast 2/10 goroutine-tuned", "broadcast 2/10 goroutine-plain", "broadcast 2/10 reactor", "broadcast 2/10 floor",
 	}
 	if got, want := strings.Join(order, "\n"), strings.Join(want, "\n"); got != want {
 		t.Errorf("order\n%s\nwant\n%s", got, want)

@@ -93,7 +93,7 @@ func (m *measurement) startServer(ctx context.Context) error {
 		Env:     childEnvironment(),
 		LogPath: m.logPath("server"),
 	}
-	m.out.ServerCommand = commandLineOf(command)
+	m.out.ServerCommand = command.Line()
 	server, err := stack.StartServer(ctx, command)
 	if err != nil {
 		return err
@@ -101,8 +101,6 @@ func (m *measurement) startServer(ctx context.Context) error {
 	m.server = server
 	return nil
 }
-
-func commandLineOf(c stack.Command) []string { return append([]string{c.Path}, c.Args...) }
 
 func deadline(ctx context.Context, d time.Duration, because string) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%s (%v)", because, d))
@@ -156,7 +154,7 @@ func (m *measurement) startLoadgen() error {
 		Env:     childEnvironment(),
 		LogPath: m.logPath("loadgen"),
 	}
-	m.out.LoadgenCommand = commandLineOf(command)
+	m.out.LoadgenCommand = command.Line()
 	loadgen, err := stack.StartLoadgen(command)
 	m.loadgen = loadgen
 	return err

@@ -182,7 +182,7 @@ func (c *runCommand) describeScenario(s scenario.Scenario, connections int) repo
 }
 
 const (
-	orderNote    = "the variants take turns, each round begins one variant later, so that drift hits all alike"
+	orderNote    = "the variants take turns, every second round in the opposite order (A B B A), and the next pair of rounds begins one variant later, so that drift hits all alike"
 	embeddedNote = "inside the harness, on the same cores; one goroutine holds all its state, so latencies are this broker's too"
 	// containerNote follows what the container is.
 	containerNote = ", on the same cores; its port is published by Docker, whose proxy each record passes twice"

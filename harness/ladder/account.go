@@ -22,7 +22,7 @@ const idleScenario = "idle"
 func (c *climb) measure(ctx context.Context, s stage, connections int, idle, sample *load) report.Measurement {
 	m := report.Measurement{
 		Variant: c.config.Variant, Scenario: idleScenario, Round: 1, Connections: connections,
-		ServerCommand: append([]string{c.config.Server.Path}, c.config.Server.Args...), LoadgenCommand: idle.command,
+		ServerCommand: c.config.Server.Line(), LoadgenCommand: idle.command,
 		Snapshots: []probe.Snapshot{
 			c.ready,
 			c.target.Take(ctx, "held", connections, false),
