@@ -48,6 +48,7 @@ type Figure struct {
 	Value       *float64        `json:"value"` // null: there is none, see unavailable
 	Min         *float64        `json:"min"`
 	Max         *float64        `json:"max"`
+	Interval    *Interval       `json:"interval,omitempty"` // where there are rounds enough
 	Method      string          `json:"method"`
 	Samples     []float64       `json:"samples,omitempty"`
 	Rounds      []int           `json:"rounds,omitempty"`      // of the samples
@@ -57,6 +58,31 @@ type Figure struct {
 	Valid       bool            `json:"valid"`
 	Invalid     []string        `json:"invalid_because,omitempty"`
 	Unavailable []string        `json:"unavailable,omitempty"` // why samples are missing
+}
+
+// Interval is where the median lies, by a bootstrap of the rounds.
+type Interval struct {
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	Coverage float64 `json:"coverage"` // how often such an interval is meant to hold it
+}
+
+// intervalOf is the samples' median's; nil: there are too few.
+func intervalOf(samples []float64) *Interval {
+	i, ok := verdict.BootstrapMedian(samples, wantedCoverage)
+	if !ok {
+		return nil
+	}
+	return &Interval{Low: i.Low, High: i.High, Coverage: i.Coverage}
+}
+
+// spread is what is printed beside a value: its interval, else the smallest and the
+// largest sample.
+func spread(interval *Interval, least, most float64) (low, high float64) {
+	if interval != nil {
+		return interval.Low, interval.High
+	}
+	return least, most
 }
 
 // sampled is a figure with one sample for each measurement.
@@ -291,6 +317,9 @@ func (r *Run) sample(variant, scenario string, from []Measurement, s sampled) Fi
 	}
 	f.Method = "median of the rounds"
 	summary := verdict.Summarize(f.Samples)
+	if !s.sum {
+		f.Interval = intervalOf(f.Samples)
+	}
 	if s.sum && len(f.Samples) > 0 {
 		f.Method, summary.Median = "sum of the rounds", 0
 		for _, sample := range f.Samples {

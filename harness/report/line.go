@@ -92,7 +92,8 @@ func (f *Figure) cell(l line) cell {
 	}
 	c := cell{Value: l.format(*f.Value), N: f.n(), Invalid: !f.Valid}
 	if l.ratio && len(f.Samples) > 1 {
-		c.Low, c.High = l.format(*f.Min), l.format(*f.Max)
+		low, high := spread(f.Interval, *f.Min, *f.Max)
+		c.Low, c.High = l.format(low), l.format(high)
 	}
 	if !f.Valid {
 		c.Why = f.Invalid[0]
@@ -110,8 +111,9 @@ func (c *cell) addRatio(r *Ratio) {
 		c.Ratio = noFigure
 		return
 	case r.Min != nil:
-		c.RatioLow, c.RatioHigh = ratio(*r.Min), ratio(*r.Max)
-		c.Undecided = *r.Min <= 1 && 1 <= *r.Max
+		low, high := spread(r.Interval, *r.Min, *r.Max)
+		c.RatioLow, c.RatioHigh = ratio(low), ratio(high)
+		c.Undecided = low <= 1 && 1 <= high
 	}
 	c.Ratio = ratio(*r.Value)
 }

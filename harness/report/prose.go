@@ -117,7 +117,11 @@ func (r *Run) method() []string {
 		"Memory is read from /proc and from Go's own metrics: before the first connection, with all of them held as the load left it, and after a full collection.",
 		sharedNote,
 	}
-	if n := r.Configuration.Rounds; n > 1 {
+	switch n := r.Configuration.Rounds; {
+	case n >= verdict.BootstrapFrom:
+		lines = append(lines, fmt.Sprintf("Intervals are of the median of %d rounds, for ratios of the median of their paired ratios: percentile bootstrap, %g %%. Slopes: the smallest and the largest between two counts.",
+			n, 100*wantedCoverage))
+	case n > 1:
 		lines = append(lines, fmt.Sprintf("Spreads are the smallest and the largest round: of %d rounds they hold the median of all rounds there could be in %.3g %% of cases.",
 			n, 100*verdict.MedianCoverage(n)))
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"chatmonitor/harness/verdict"
 )
 
 // Print writes the comparative table and what must be known to read it.
@@ -119,7 +121,7 @@ func (r *Run) legend() []string {
 		lines = append(lines, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
 	}
 	if r.scenario(pushScenario) != nil || r.scenario(broadcastScenario) != nil {
-		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds (smallest..largest).")
+		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds ("+r.spreadNote()+").")
 	}
 	if r.scenario(broadcastScenario) != nil {
 		lines = append(lines, "Deliveries/s: receivers / median time to the last of them.")
@@ -134,6 +136,14 @@ func (r *Run) legend() []string {
 		}
 	}
 	return lines
+}
+
+// spreadNote says what stands in brackets behind the median of rounds.
+func (r *Run) spreadNote() string {
+	if r.Configuration.Rounds >= verdict.BootstrapFrom {
+		return fmt.Sprintf("%g %% bootstrap interval", 100*wantedCoverage)
+	}
+	return "smallest..largest"
 }
 
 // scenario is one that took place; nil if it did not.
