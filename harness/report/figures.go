@@ -16,6 +16,7 @@ const (
 	ResidentBytesGC    = "resident_bytes_per_connection_after_gc"
 	LiveHeapBytesGC    = "go_heap_live_bytes_per_connection_after_gc"
 	StackBytesGC       = "go_stack_bytes_per_connection_after_gc"
+	GoroutinesEach     = "goroutines_per_connection"
 	KernelBytes        = "kernel_bytes_per_connection"
 	TotalBytes         = "resident_and_kernel_bytes_per_connection"
 	ConnectionsHeld    = "connections_held"
@@ -155,7 +156,7 @@ var idleFigures = []sampled{
 	{name: ConnectPerSecond, of: connectPerSecond},
 }
 
-// sloped is a figure per connection: the slope of something read, over the number
+// sloped is a figure per connection: the slope of something read, bytes for the most part, over the number
 // of connections, each point less its own server's value without connections.
 type sloped struct {
 	name    string
@@ -176,6 +177,7 @@ var slopeFigures = []sloped{
 	{ResidentBytesGC, true, residentBytes, nil},
 	{LiveHeapBytesGC, true, goMetric(liveHeapMetric), nil},
 	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes"), nil},
+	{GoroutinesEach, true, goMetric("/sched/goroutines:goroutines"), nil},
 	{KernelBytes, false, slabBytes, undisturbed},
 	{TotalBytes, false, func(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes.Plus(s.Kernel.SlabBytes) }, undisturbed},
 }

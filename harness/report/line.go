@@ -27,6 +27,7 @@ var sections = []section{
 		{"connections held", "Connections held", "connections", idleScenario, ConnectionsHeld, count, false},
 		{"resident B/conn, as left", "Resident memory, as left", "B per connection", idleScenario, ResidentBytes, count, true},
 		{"resident B/conn, after GC", "Resident memory, after a full collection", "B per connection", idleScenario, ResidentBytesGC, count, true},
+		{"goroutines/conn", "Goroutines", "per connection", idleScenario, GoroutinesEach, ratio, false},
 		{"kernel B/conn, both ends", "Kernel slab, both ends", "B per connection", idleScenario, KernelBytes, count, true},
 		{"resident + kernel B/conn", "Resident and kernel, as left", "B per connection", idleScenario, TotalBytes, count, true},
 	}},
