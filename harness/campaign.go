@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -24,8 +25,10 @@ type campaign struct {
 	folder      string // the run's own
 	stderr      io.Writer
 
-	progress *progress
-	record   *report.Run
+	// calibrated are the rates that were found, by scenario.
+	calibrated map[string]float64
+	progress   *progress
+	record     *report.Run
 }
 
 // step is one measurement to make.
@@ -102,6 +105,9 @@ func (c *campaign) guess(s step) time.Duration {
 // others go on, except that a variant whose server failed is not started again.
 // The record is written after each: an interrupted run leaves what it has.
 func (c *campaign) execute(ctx context.Context) error {
+	if err := c.calibrate(ctx); err != nil {
+		return errors.Join(err, c.save())
+	}
 	steps := plan(c.scenarios, c.variants, c.connections, c.config.Rounds)
 	var guesses []time.Duration
 	for _, s := range steps {

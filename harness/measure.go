@@ -27,6 +27,8 @@ const (
 type measurement struct {
 	campaign *campaign
 	step     step
+	pace     pace
+	quiet    bool // its result is not told
 	out      report.Measurement
 
 	server  *stack.Server
@@ -34,7 +36,7 @@ type measurement struct {
 }
 
 func newMeasurement(c *campaign, s step) *measurement {
-	return &measurement{campaign: c, step: s, out: report.Measurement{
+	return &measurement{campaign: c, step: s, pace: c.paceOf(s.scenario), out: report.Measurement{
 		Variant: s.variant.name, Scenario: s.scenario.Name, Round: s.round,
 		Connections: s.connections, Started: time.Now().UTC(),
 	}}
@@ -121,7 +123,9 @@ func (m *measurement) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.campaign.progress.say("  %d connections held after %.1f s", held.Connections, held.ConnectSeconds)
+	if !m.quiet {
+		m.campaign.progress.say("  %d connections held after %.1f s", held.Connections, held.ConnectSeconds)
+	}
 	if err := m.probe(ctx, scenario.Held, held.Connections); err != nil {
 		return err
 	}
@@ -146,10 +150,10 @@ func (m *measurement) startLoadgen() error {
 			Seed:        c.config.Seed,
 			Kafka:       c.broker.Addresses(),
 			Topic:       c.config.Topic,
-			Rate:        s.scenario.Rate(c.config.Rate),
+			Rate:        m.pace.rate,
 			OneGroup:    s.variant.fixedReceivers,
-			Warmup:      c.config.Warmup,
-			Duration:    c.config.Duration,
+			Warmup:      m.pace.warmup,
+			Duration:    m.pace.duration,
 		}),
 		Env:     childEnvironment(),
 		LogPath: m.logPath("loadgen"),
@@ -171,7 +175,7 @@ func (m *measurement) awaitHeld(ctx context.Context) (stack.Held, error) {
 func (m *measurement) awaitResult(ctx context.Context) (err error) {
 	limit := answerDeadline + time.Duration(m.step.connections)*deadlinePerConnect
 	if m.step.scenario.Timed {
-		limit += m.campaign.config.Warmup + m.campaign.config.Duration
+		limit += m.pace.warmup + m.pace.duration
 	}
 	ctx, cancel := deadline(ctx, limit, "the result took too long")
 	defer cancel()
@@ -246,7 +250,7 @@ func (m *measurement) judge() []report.Failure {
 }
 
 func (m *measurement) sayResult(result *report.LoadgenResult) {
-	if !m.step.scenario.Timed {
+	if !m.step.scenario.Timed || m.quiet {
 		return
 	}
 	l := result.Latency.Response

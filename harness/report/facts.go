@@ -73,8 +73,12 @@ func (r *Run) again() string {
 	for _, s := range c.Scenarios {
 		scenarios = append(scenarios, s.Name)
 	}
-	return fmt.Sprintf("harness run --variants=%s --scenarios=%s --connections=%d --rate=%g --duration=%gs --warmup=%gs --rounds=%d --seed=%d",
-		strings.Join(variants, ","), strings.Join(scenarios, ","), c.Connections, c.RatePerSecond, c.DurationSeconds, c.WarmupSeconds, c.Rounds, c.Seed)
+	calibrate := ""
+	if c.CalibrateShare > 0 {
+		calibrate = fmt.Sprintf(" --calibrate=%g", c.CalibrateShare)
+	}
+	return fmt.Sprintf("harness run --variants=%s --scenarios=%s --connections=%d --rate=%g --duration=%gs --warmup=%gs --rounds=%d --seed=%d%s",
+		strings.Join(variants, ","), strings.Join(scenarios, ","), c.Connections, c.RatePerSecond, c.DurationSeconds, c.WarmupSeconds, c.Rounds, c.Seed, calibrate)
 }
 
 // commands are the first server and load generator of each scenario and variant.

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -100,6 +101,35 @@ func sampleOfRounds(rounds int) *Run {
 	}
 	r.DeriveFigures()
 	return r
+}
+
+// calibratedRun is one whose rate follows from what was found first.
+func calibratedRun() *Run {
+	r := sampleRun()
+	r.Configuration.CalibrateShare = 0.3
+	r.Configuration.Scenarios[1].RateFrom = "30 % of what reactor, the weakest, sustains"
+	r.Calibration = []Calibration{{Scenario: "push", Variant: "reactor", Connections: 500, SustainedPerSecond: 800, Tries: []Try{
+		{RatePerSecond: 800, Sustained: true, P99Ns: 12e6}, {RatePerSecond: 1600, Because: "the sender lagged"},
+	}}}
+	return r
+}
+
+func TestCalibrationInReports(t *testing.T) {
+	var text, markdown bytes.Buffer
+	r := calibratedRun()
+	if err := errors.Join(r.Print(&text), r.WriteMarkdown(&markdown)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"push: 200 records/s (30 % of what reactor, the weakest, sustains), each to 1 of"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, &text)
+		}
+	}
+	for _, want := range []string{"| push | reactor | 500 | 800 | yes | 12.0 |", "| push | reactor | 500 | 1600 | no: the sender lagged | - |", "--calibrate=0.3"} {
+		if !strings.Contains(markdown.String(), want) {
+			t.Errorf("the Markdown does not say %q:\n%s", want, &markdown)
+		}
+	}
 }
 
 func TestIntervalsFromSixRounds(t *testing.T) {

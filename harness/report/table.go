@@ -70,8 +70,12 @@ func (s Scenario) Title() string {
 	if s.Receivers > 1 && s.Receivers == s.Connections[len(s.Connections)-1] {
 		to = "to all of " + connections
 	}
-	return fmt.Sprintf("%s: %g records/s, each %s; %s of %g s after %g s of warm-up",
-		s.Name, s.RatePerSecond, to, rounds(s.Rounds), s.DurationSeconds, s.WarmupSeconds)
+	from := ""
+	if s.RateFrom != "" {
+		from = " (" + s.RateFrom + ")"
+	}
+	return fmt.Sprintf("%s: %g records/s%s, each %s; %s of %g s after %g s of warm-up",
+		s.Name, s.RatePerSecond, from, to, rounds(s.Rounds), s.DurationSeconds, s.WarmupSeconds)
 }
 
 func rounds(n int) string {

@@ -47,6 +47,8 @@ type Scenario struct {
 	Ladder []float64
 	// Rounds: the scenario is repeated --rounds times. Otherwise it runs once.
 	Rounds bool
+	// Calibrated: its rate may follow from what the servers sustain.
+	Calibrated bool
 	// Timed: it takes warm-up and duration; else only the time to connect.
 	Timed bool
 	// RatePerSecond is the scenario's own, of records; 0: --rate is.
@@ -89,6 +91,7 @@ var All = []Scenario{
 		Receivers:     1,
 		Ladder:        []float64{1},
 		Rounds:        true,
+		Calibrated:    true,
 		Timed:         true,
 		Probes: []Probe{
 			{At: Ready, GC: true},
@@ -105,6 +108,7 @@ var All = []Scenario{
 		MaxConnections: 5000,
 		Ladder:         []float64{1},
 		Rounds:         true,
+		Calibrated:     true,
 		Timed:          true,
 		RatePerSecond:  broadcastRate,
 		Probes: []Probe{
