@@ -123,6 +123,7 @@ func (r *Run) legend() []string {
 	var lines []string
 	if r.scenario(idleScenario) != nil {
 		lines = append(lines, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
+		lines = append(lines, r.projection()...)
 	}
 	if r.scenario(pushScenario) != nil || r.scenario(broadcastScenario) != nil {
 		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds ("+r.spreadNote()+").")
@@ -140,6 +141,26 @@ func (r *Run) legend() []string {
 		}
 	}
 	return lines
+}
+
+// projectedConnections is what slopes are carried on to, apart from what was measured.
+const projectedConnections = 1_000_000
+
+// projection carries the slopes on to a million, unless so many were measured.
+func (r *Run) projection() []string {
+	var each []string
+	for _, v := range r.Configuration.Variants {
+		f, base := r.Figure(v.Name, idleScenario, ResidentBytes), r.Figure(v.Name, idleScenario, BaselineBytes)
+		if f == nil || base == nil || f.Value == nil || base.Value == nil || !f.Valid || r.Configuration.Connections >= projectedConnections {
+			continue
+		}
+		each = append(each, fmt.Sprintf("%s %s", v.Name, gibibytes(*base.Value+projectedConnections**f.Value)))
+	}
+	if each == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("Projected, not measured: with %s connections, resident as left: %s; harness million measures it.",
+		count(projectedConnections), strings.Join(each, ", "))}
 }
 
 // spreadNote says what stands in brackets behind the median of rounds.
