@@ -43,6 +43,7 @@ func (c *reportCommand) Run(std streams) error {
 func reportFiles(r *report.Run) map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{
 		"bench.txt":   r.WriteBench,
+		"metrics.om":  r.WriteOpenMetrics,
 		"report.md":   r.WriteMarkdown,
 		"report.html": r.WriteHTML,
 	}

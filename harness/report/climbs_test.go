@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatmonitor/harness/probe"
 )
@@ -13,7 +14,7 @@ import (
 // sampleClimbs is a run of two servers, of which one ran out of memory.
 func sampleClimbs() *Run {
 	r := &Run{
-		Schema: Schema, ID: "20261123T010000Z-0123456789ab",
+		Schema: Schema, ID: "20261123T010000Z-0123456789ab", Started: time.Date(2026, 11, 23, 1, 0, 0, 0, time.UTC),
 		Environment: Environment{
 			Machine:   probe.Machine{OS: "linux", Arch: "amd64", Kernel: "6.1", CPUModel: "Emulated 1", Cores: 2, MemoryBytes: probe.Known(19 << 30)},
 			GoVersion: "go1.26.8", Commit: "0123456789ab",
