@@ -54,7 +54,7 @@ func (c *campaign) calibrate(ctx context.Context) error {
 			continue
 		}
 		var all []report.Calibration
-		for _, v := range c.variants {
+		for _, v := range takingPart(c.variants, s) {
 			found, err := c.calibrateVariant(ctx, s, v)
 			c.record.Calibration = append(c.record.Calibration, found)
 			if err != nil {

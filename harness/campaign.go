@@ -43,9 +43,9 @@ func (s step) String() string {
 	return fmt.Sprintf("%s, %s, round %d, %d connections", s.scenario.Name, s.variant.name, s.round, s.connections)
 }
 
-// receiverArgs are the server's flags that depend on the load.
-func (s step) receiverArgs() []string {
-	return s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections))
+// serverArgs are the server's flags that depend on the load.
+func (s step) serverArgs() []string {
+	return append(s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections)), s.scenario.ServerFlags...)
 }
 
 // fileName is how the measurement's logs begin.
@@ -65,7 +65,7 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 		}
 		for round := 1; round <= times; round++ {
 			for _, count := range s.Steps(connections) {
-				for _, v := range turns(variants, turn) {
+				for _, v := range turns(takingPart(variants, s), turn) {
 					steps = append(steps, step{s, v, round, count})
 				}
 				turn++
@@ -75,10 +75,18 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 	return steps
 }
 
+// takingPart are the variants that the scenario means something for.
+func takingPart(variants []variant, s scenario.Scenario) []variant {
+	return slices.DeleteFunc(slices.Clone(variants), func(v variant) bool { return s.Application && v.fixedReceivers })
+}
+
 // turns is the order of a round: of two rounds the second goes back the way that the
 // first came (A B C, C B A), so that what drifts steadily hits each variant's pair of
 // measurements alike; the next two begin one variant later.
 func turns[T any](all []T, round int) []T {
+	if len(all) == 0 {
+		return nil
+	}
 	from := round / 2 % len(all)
 	order := append(slices.Clone(all[from:]), all[:from]...)
 	if round%2 == 1 {

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatmonitor/harness/report"
+	"chatmonitor/harness/scenario"
 	"chatmonitor/harness/stack/stacktest"
 	"chatmonitor/harness/vm"
 )
@@ -233,6 +234,26 @@ func TestRun(t *testing.T) {
 	if again.stdout.String() == "" || !strings.HasPrefix(c.stdout.String(), again.stdout.String()) {
 		t.Errorf("the report prints\n%s\nand the run printed\n%s", again.stdout, c.stdout)
 	}
+}
+
+// A scenario that means nothing for a server without an application leaves it out.
+func TestRunOfPings(t *testing.T) {
+	for _, s := range scenario.All { // the waits are for real servers
+		for i := range s.Probes {
+			settle := &s.Probes[i].Settle
+			was := *settle
+			*settle = 0
+			t.Cleanup(func() { *settle = was })
+		}
+	}
+	c, out := startRun(t.Context(), t, "--scenarios=ping", "--variants=floor,reactor")
+	c.want(t, 0)
+	r, _ := theRun(t, out)
+	if len(r.Measurements) != 1 || r.Measurements[0].Variant != "reactor" || len(r.Measurements[0].Snapshots) != 4 {
+		t.Fatalf("measurements %+v", r.Measurements)
+	}
+	wantIn(t, strings.Join(r.Measurements[0].ServerCommand, " "), "--idle-ping=2s")
+	wantSchema(t, out+"/"+r.ID)
 }
 
 func wantOrder(t *testing.T, r *report.Run) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,7 +92,7 @@ func (m *measurement) startServer(ctx context.Context) error {
 	command := stack.Command{
 		Name:    m.step.variant.name + " server",
 		Path:    c.bin.path(m.step.variant.binary),
-		Args:    append(m.step.variant.serverArgs("127.0.0.1:0", c.broker.Addresses(), c.config.Topic), m.step.receiverArgs()...),
+		Args:    append(m.step.variant.serverArgs("127.0.0.1:0", c.broker.Addresses(), c.config.Topic), m.step.serverArgs()...),
 		Env:     childEnvironment(),
 		LogPath: m.logPath("server"),
 	}
@@ -110,7 +111,7 @@ func deadline(ctx context.Context, d time.Duration, because string) (context.Con
 
 // load puts the load on the server and reads what is to be read when.
 func (m *measurement) load(ctx context.Context) error {
-	if err := m.probe(ctx, scenario.Ready, 0); err != nil {
+	if err := m.probe(ctx, 0, scenario.Ready, scenario.Rested); err != nil {
 		return err
 	}
 	if err := m.startLoadgen(); err != nil {
@@ -126,7 +127,7 @@ func (m *measurement) load(ctx context.Context) error {
 	if !m.quiet {
 		m.campaign.progress.say("  %d connections held after %.1f s", held.Connections, held.ConnectSeconds)
 	}
-	if err := m.probe(ctx, scenario.Held, held.Connections); err != nil {
+	if err := m.probe(ctx, held.Connections, scenario.Held, scenario.Pinged); err != nil {
 		return err
 	}
 	if err := m.loadgen.Go(); err != nil {
@@ -193,11 +194,11 @@ func (m *measurement) awaitExit(ctx context.Context) error {
 	return err
 }
 
-// probe takes the snapshots of a moment.
-func (m *measurement) probe(ctx context.Context, at scenario.Moment, connections int) error {
+// probe takes the snapshots of the moments, in the scenario's order.
+func (m *measurement) probe(ctx context.Context, connections int, moments ...scenario.Moment) error {
 	target := probe.Target{Proc: probe.System, PID: m.server.PID(), Admin: probe.Admin{Address: m.server.Admin}}
 	for _, p := range m.step.scenario.Probes {
-		if p.At != at {
+		if !slices.Contains(moments, p.At) {
 			continue
 		}
 		select {
@@ -205,7 +206,7 @@ func (m *measurement) probe(ctx context.Context, at scenario.Moment, connections
 			return context.Cause(ctx)
 		case <-time.After(p.Settle):
 		}
-		m.out.Snapshots = append(m.out.Snapshots, target.Take(ctx, string(at), connections, p.GC))
+		m.out.Snapshots = append(m.out.Snapshots, target.Take(ctx, string(p.At), connections, p.GC))
 	}
 	return nil
 }

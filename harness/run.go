@@ -30,7 +30,7 @@ type runCommand struct {
 	Warmup      time.Duration `default:"1s" help:"Time before it that is checked but not measured."`
 	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
 	Variants    []string      `default:"${variants}" help:"Variants, in this order. The others are compared with floor if it is among them, else with the first."`
-	Scenarios   []string      `default:"${scenarios}" help:"Scenarios, in this order."`
+	Scenarios   []string      `default:"${usual}" help:"Scenarios, in this order; there are ${scenarios}."`
 	Seed        uint64        `default:"1" help:"Of texts and of the order of groups."`
 	Out         string        `default:"results/runs" type:"path" help:"Folder in which the run makes its own."`
 	Bin         string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`

@@ -21,6 +21,7 @@ const (
 	TotalBytes         = "resident_and_kernel_bytes_per_connection"
 	ConnectionsHeld    = "connections_held"
 	ConnectPerSecond   = "connects_per_second"
+	PingCPU            = "ping_cpu_ns"
 	PushP50            = "push_p50_ns"
 	PushP90            = "push_p90_ns"
 	PushP99            = "push_p99_ns"
@@ -218,10 +219,13 @@ func goMetric(name string) func(probe.Snapshot) probe.Reading {
 // Names of the scenarios and moments that figures are derived from.
 const (
 	idleScenario      = "idle"
+	pingScenario      = "ping"
 	pushScenario      = "push"
 	broadcastScenario = "broadcast"
 	momentReady       = "ready"
+	momentRested      = "rested"
 	momentHeld        = "held"
+	momentPinged      = "pinged"
 )
 
 // DeriveFigures computes every figure from the measurements and the failures; of climbs
@@ -233,6 +237,7 @@ func (r *Run) DeriveFigures() {
 	}
 	for _, variant := range r.Configuration.Variants {
 		r.deriveIdle(variant.Name)
+		r.derivePing(variant.Name)
 		r.deriveTimed(variant.Name, pushScenario, pushFigures)
 		r.deriveTimed(variant.Name, broadcastScenario, broadcastFigures)
 	}

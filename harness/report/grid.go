@@ -224,7 +224,7 @@ func (m Measurement) serverCPU() string {
 	if err != nil {
 		return noFigure
 	}
-	return readingText(s.Process.CPUUserSeconds.Plus(s.Process.CPUSystemSeconds), seconds)
+	return readingText(processorTime(s), seconds)
 }
 
 func readingText(r probe.Reading, format func(float64) string) string {

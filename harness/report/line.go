@@ -31,6 +31,9 @@ var sections = []section{
 		{"kernel B/conn, both ends", "Kernel slab, both ends", "B per connection", idleScenario, KernelBytes, count, true},
 		{"resident + kernel B/conn", "Resident and kernel, as left", "B per connection", idleScenario, TotalBytes, count, true},
 	}},
+	{pingScenario, []line{
+		{"CPU us a ping", "Processor time of a ping and its answer", "us", pingScenario, PingCPU, microseconds, true},
+	}},
 	{pushScenario, []line{
 		{"push p50 ms", "Due to received, p50", "ms", pushScenario, PushP50, milliseconds, true},
 		{"push p99 ms", "Due to received, p99", "ms", pushScenario, PushP99, milliseconds, true},
@@ -124,7 +127,7 @@ func (f *Figure) n() string {
 	switch {
 	case len(f.Points) > 0:
 		return plural(len(f.Points)-1, "count")
-	case f.Scenario == idleScenario:
+	case f.Scenario == idleScenario || f.Scenario == pingScenario:
 		return plural(len(f.Samples), "measurement")
 	}
 	return plural(len(f.Samples), "round")

@@ -30,7 +30,10 @@ func (r *Run) usedSections() []usedSection {
 			tool.lines = append(tool.lines, l)
 		}
 	}
-	return append(used, tool)
+	if len(tool.lines) > 0 {
+		used = append(used, tool)
+	}
+	return used
 }
 
 func (r *Run) title() string { return "chatmonitor: run " + r.ID }

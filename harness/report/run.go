@@ -180,6 +180,7 @@ type LoadgenResult struct {
 		Held           int     `json:"held"`
 		Failed         int     `json:"failed"`
 		Dropped        int     `json:"dropped"`
+		PingsAnswered  int     `json:"pings_answered"`
 		ConnectSeconds float64 `json:"connect_seconds"`
 		Ramp           []struct {
 			Connections int     `json:"connections"`

@@ -63,7 +63,10 @@ func (s Scenario) Title() string {
 		counts = append(counts, count(float64(n)))
 	}
 	connections := strings.Join(counts, " / ") + " connections"
-	if s.RatePerSecond == 0 {
+	switch {
+	case s.Name == pingScenario:
+		return s.Name + ": " + connections + " that do nothing but answer the server's pings"
+	case s.RatePerSecond == 0:
 		return s.Name + ": " + connections + ", with a rule each, at rest"
 	}
 	to := fmt.Sprintf("to %s of %s", count(float64(s.Receivers)), connections)
@@ -224,6 +227,8 @@ func count(v float64) string {
 
 // milliseconds prints nanoseconds with three digits that count.
 func milliseconds(ns float64) string { return threeDigits(ns / 1e6) }
+
+func microseconds(ns float64) string { return threeDigits(ns / 1e3) }
 
 func seconds(v float64) string { return threeDigits(v) }
 

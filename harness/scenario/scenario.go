@@ -14,8 +14,10 @@ type Moment string
 
 // The moments, in the order in which they come.
 const (
-	Ready Moment = "ready" // the server is ready; nobody is connected
-	Held  Moment = "held"  // all connections are up and were answered once; the load waits
+	Ready  Moment = "ready"  // the server is ready; nobody is connected
+	Rested Moment = "rested" // some time later
+	Held   Moment = "held"   // all connections are up and were answered once; the load waits
+	Pinged Moment = "pinged" // some time later: only the server's own pings went to and fro
 )
 
 // Probe is one snapshot to take.
@@ -36,6 +38,11 @@ type Scenario struct {
 	// OneGroupFlags keep the load to the group that connects first, for a server
 	// that has no rules.
 	OneGroupFlags []string
+
+	// ServerFlags are the server's besides those that it always gets.
+	ServerFlags []string
+	// Application: servers without one have no part in it.
+	Application bool
 
 	// Receivers is how many connections get each record; 0: all of them.
 	Receivers int
@@ -81,6 +88,23 @@ var All = []Scenario{
 		},
 	},
 	{
+		Name:        "ping",
+		Shows:       "processor time of one idle ping: connections that do nothing but answer them",
+		Loadgen:     "idle",
+		Flags:       target,
+		ServerFlags: []string{"--idle-ping=" + idlePing.String()},
+		Application: true,
+		// They come up before the first of them has been silent for so long.
+		MaxConnections: 5000,
+		Ladder:         []float64{1},
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Rested, Settle: 5 * time.Second},
+			{At: Held},
+			{At: Pinged, Settle: 20 * time.Second},
+		},
+	},
+	{
 		Name:    "push",
 		Shows:   "latency of a push at a fixed rate, to one session each, while all others rest",
 		Loadgen: "push",
@@ -118,6 +142,10 @@ var All = []Scenario{
 	},
 }
 
+// idlePing is the silence after which the servers of scenario ping send one: some
+// 40,000 pings in its time, since the kernel counts processor time in steps of 10 ms.
+const idlePing = 2 * time.Second
+
 // broadcastRate is low enough that a record is with its last receiver before the
 // next is due, with every variant: two cores push 5,000 sessions in 50 to 150 ms.
 const broadcastRate = 4
@@ -130,6 +158,9 @@ func Names() []string {
 	}
 	return names
 }
+
+// Usual are the names of those that make a short run.
+func Usual() []string { return []string{"idle", "push", "broadcast"} }
 
 // Named returns the scenario with that name.
 func Named(name string) (Scenario, error) {
