@@ -122,7 +122,7 @@ func TestUsage(t *testing.T) {
 		{"run --warmup=-1s", 2, "--warmup must"},
 		{"run --variants=reactor,steam", 2, `no variant "steam"; there are floor, reactor`},
 		{"run --variants=reactor,reactor", 2, "named twice"},
-		{"run --scenarios=busy", 2, `no "busy"; there are idle, push, broadcast`},
+		{"run --scenarios=busy", 2, `no "busy"; there are idle, ping, push, broadcast`},
 		{"run --bin=/nonexistent", 2, "go build -o bin/"},
 		{"demo --rate=0", 2, "--rate must be"},
 		{"demo --duration=-1s", 2, "--duration must"},
