@@ -7,6 +7,7 @@ BIN := bin
 PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
+FULLFLAGS ?= --calibrate=0.3 --rounds=6
 INDEXFLAGS ?= -benchtime=200ms -count=6
 MILLIONFLAGS ?=
 DEMOFLAGS ?=
@@ -14,7 +15,7 @@ FORMAT ?= text
 DOCTORFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench bench-index bench-million report figures compare doctor demo kafka-image clean
+.PHONY: help build test race lint fuzz bench bench-full bench-index bench-million report figures compare doctor demo kafka-image clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
+
+bench-full: build ## the same with loads that follow from what the servers sustain, and more rounds; half an hour
+	$(BIN)/harness run $(FULLFLAGS)
 
 bench-million: build ## take each server to a million connections, in a virtual machine if need be; says what it lacks
 	$(BIN)/harness million $(MILLIONFLAGS)

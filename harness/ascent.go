@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"chatmonitor/harness/ladder"
+	"chatmonitor/harness/report"
 )
 
 // ascent tells people how far a climb is.
@@ -18,7 +18,7 @@ type ascent struct {
 	name      string // of the variant
 	turn, of  int
 	top       int
-	connected []ladder.Vital // the latest while connections were coming up
+	connected []report.Vital // the latest while connections were coming up
 }
 
 func newAscent(w io.Writer, now func() time.Time) *ascent {
@@ -38,7 +38,7 @@ func (a *ascent) say(format string, args ...any) {
 const rateWindow = 10
 
 // vital is one line every few seconds.
-func (a *ascent) vital(v ladder.Vital) {
+func (a *ascent) vital(v report.Vital) {
 	text := fmt.Sprintf("%s, %s of %s connections", v.Doing, grouped(v.Connections), grouped(a.top))
 	if v.Doing == ladder.Connecting {
 		if n := len(a.connected); n > 0 && a.connected[n-1].Target != v.Target {
@@ -55,7 +55,7 @@ func (a *ascent) vital(v ladder.Vital) {
 }
 
 // perSecond is the rate at which connections came up over the readings.
-func perSecond(readings []ladder.Vital) float64 {
+func perSecond(readings []report.Vital) float64 {
 	if len(readings) < 2 {
 		return 0
 	}
@@ -70,31 +70,8 @@ func (a *ascent) step(s ladder.Step) {
 	a.say("step: %s connections held, sample pushed to", grouped(s.Connections))
 }
 
-func (a *ascent) end(e ladder.End) {
-	a.say("%s", describeEnd(e))
-}
-
-// describeEnd says in a line how far a server came.
-func describeEnd(e ladder.End) string {
-	switch {
-	case e.Outcome == ladder.Complete:
-		return fmt.Sprintf("at the top; all of %s that stayed answered at the end", grouped(e.Answered.Answered))
-	case e.Reason == "":
-		return fmt.Sprintf("%s at %s connections", e.Outcome, grouped(e.Last.Connections))
-	}
-	return fmt.Sprintf("%s at %s connections, server %s, %s free: %s",
-		e.Outcome, grouped(e.Last.Connections), mebibytes(e.Last.ServerBytes), mebibytes(e.Last.AvailableBytes), shortReason(e))
-}
-
-// shortReason is one line of what is known: the kernel's verdict where there is one.
-func shortReason(e ladder.End) string {
-	for _, line := range e.Kernel {
-		if strings.Contains(line, "Killed process") {
-			return "the kernel said: " + line
-		}
-	}
-	line, _, _ := strings.Cut(e.Reason, "\n")
-	return line
+func (a *ascent) end(e report.ClimbEnd) {
+	a.say("%s", e)
 }
 
 func mebibytes(bytes int64) string {

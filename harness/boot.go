@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"chatmonitor/harness/ladder"
+	"chatmonitor/harness/report"
 	"chatmonitor/harness/vm"
 )
 
@@ -89,7 +90,7 @@ func (e *expedition) writeImage(path string, v variant) (err error) {
 type guest struct {
 	expedition *expedition
 	variant    variant
-	last       *ladder.Vital
+	last       *report.Vital
 	ended      bool   // the climb has
 	bye        bool   // the machine has no more to say
 	trouble    string // why it could not do its job
@@ -137,8 +138,8 @@ func (g *guest) conclude(console string) error {
 	if g.last == nil {
 		return fmt.Errorf("the machine of %s ended before its work began; the end of %s:\n%s", g.variant.name, console, said)
 	}
-	return g.expedition.note(ladder.Event{End: &ladder.End{
-		Outcome: ladder.MachineDied, Reason: "the machine ended; see the end of " + filepath.Base(console), Last: *g.last, Most: g.last.Connections,
+	return g.expedition.note(ladder.Event{End: &report.ClimbEnd{
+		Outcome: report.MachineDied, Reason: "the machine ended; see the end of " + filepath.Base(console), Last: *g.last, Most: g.last.Connections,
 		Kernel: lastLines(said, consoleLines),
 	}})
 }
@@ -156,10 +157,18 @@ func (e *expedition) noteMachine(hello guestHello) {
 	r := e.record
 	r.Environment.Machine = hello.Machine
 	r.Million.TimesComparable = e.accel == vm.KVM
-	r.Million.Machine = &machineRecord{
-		Host: e.host, Accel: e.accel, Kernel: filepath.Base(e.supplies.Kernel), MemoryBytes: e.supplies.MemoryBytes, CPUs: e.machine.CPUs,
-		Settings: vm.Settings(), HugePages: hello.HugePages, QEMU: qemuVersion(), KernelCommandLine: hello.KernelCommandLine,
+	r.Million.Machine = &report.VirtualMachine{
+		Host: e.host, Accel: string(e.accel), Kernel: filepath.Base(e.supplies.Kernel), MemoryBytes: e.supplies.MemoryBytes, CPUs: e.machine.CPUs,
+		Settings: guestSettings(), HugePages: hello.HugePages, QEMU: qemuVersion(), KernelCommandLine: hello.KernelCommandLine,
 	}
+}
+
+func guestSettings() []report.Setting {
+	var all []report.Setting
+	for _, s := range vm.Settings() {
+		all = append(all, report.Setting(s))
+	}
+	return all
 }
 
 func qemuVersion() string {

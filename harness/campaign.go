@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -24,8 +25,10 @@ type campaign struct {
 	folder      string // the run's own
 	stderr      io.Writer
 
-	progress *progress
-	record   *report.Run
+	// calibrated are the rates that were found, by scenario.
+	calibrated map[string]float64
+	progress   *progress
+	record     *report.Run
 }
 
 // step is one measurement to make.
@@ -40,9 +43,9 @@ func (s step) String() string {
 	return fmt.Sprintf("%s, %s, round %d, %d connections", s.scenario.Name, s.variant.name, s.round, s.connections)
 }
 
-// receiverArgs are the server's flags that depend on the load.
-func (s step) receiverArgs() []string {
-	return s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections))
+// serverArgs are the server's flags that depend on the load.
+func (s step) serverArgs() []string {
+	return append(s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections)), s.scenario.ServerFlags...)
 }
 
 // fileName is how the measurement's logs begin.
@@ -52,7 +55,7 @@ func (s step) fileName() string {
 
 // plan lists the measurements in order. Scenarios come one after the other;
 // within one, every round and every step of the ladder goes over all variants
-// before the next begins, each time starting one variant later.
+// before the next begins, as turns says.
 func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds int) []step {
 	var steps []step
 	for _, s := range scenarios {
@@ -62,7 +65,7 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 		}
 		for round := 1; round <= times; round++ {
 			for _, count := range s.Steps(connections) {
-				for _, v := range rotated(variants, turn) {
+				for _, v := range turns(takingPart(variants, s), turn) {
 					steps = append(steps, step{s, v, round, count})
 				}
 				turn++
@@ -72,9 +75,24 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 	return steps
 }
 
-func rotated[T any](all []T, by int) []T {
-	by %= len(all)
-	return append(slices.Clone(all[by:]), all[:by]...)
+// takingPart are the variants that the scenario means something for.
+func takingPart(variants []variant, s scenario.Scenario) []variant {
+	return slices.DeleteFunc(slices.Clone(variants), func(v variant) bool { return s.Application && v.fixedReceivers })
+}
+
+// turns is the order of a round: of two rounds the second goes back the way that the
+// first came (A B C, C B A), so that what drifts steadily hits each variant's pair of
+// measurements alike; the next two begin one variant later.
+func turns[T any](all []T, round int) []T {
+	if len(all) == 0 {
+		return nil
+	}
+	from := round / 2 % len(all)
+	order := append(slices.Clone(all[from:]), all[:from]...)
+	if round%2 == 1 {
+		slices.Reverse(order)
+	}
+	return order
 }
 
 // Guesses for the first estimate of how long a run takes; progress corrects them.
@@ -95,6 +113,9 @@ func (c *campaign) guess(s step) time.Duration {
 // others go on, except that a variant whose server failed is not started again.
 // The record is written after each: an interrupted run leaves what it has.
 func (c *campaign) execute(ctx context.Context) error {
+	if err := c.calibrate(ctx); err != nil {
+		return errors.Join(err, c.save())
+	}
 	steps := plan(c.scenarios, c.variants, c.connections, c.config.Rounds)
 	var guesses []time.Duration
 	for _, s := range steps {

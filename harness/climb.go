@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"chatmonitor/harness/ladder"
+	"chatmonitor/harness/report"
 	"chatmonitor/harness/stack"
 )
 
@@ -19,7 +20,7 @@ const (
 // static.
 type climbJob struct {
 	variant  variant
-	plan     ladder.Plan
+	plan     report.ClimbPlan
 	bin      binaries
 	logs     string // folder
 	sources  *sourceRange

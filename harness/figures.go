@@ -104,7 +104,7 @@ func printedTable(folder string) (string, error) {
 		return "", err
 	}
 	var out bytes.Buffer
-	if err := printRun(&out, folder, run); err != nil {
+	if err := run.Print(&out); err != nil {
 		return "", err
 	}
 	return out.String(), nil

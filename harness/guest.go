@@ -12,6 +12,7 @@ import (
 
 	"chatmonitor/harness/ladder"
 	"chatmonitor/harness/probe"
+	"chatmonitor/harness/report"
 	"chatmonitor/harness/vm"
 )
 
@@ -24,9 +25,9 @@ const guestName = "guest"
 
 // guestJob is what it is to do. It lies in the machine's file system.
 type guestJob struct {
-	Variant  string      `json:"variant"`
-	Plan     ladder.Plan `json:"plan"`
-	Emulated bool        `json:"emulated"`
+	Variant  string           `json:"variant"`
+	Plan     report.ClimbPlan `json:"plan"`
+	Emulated bool             `json:"emulated"`
 }
 
 const jobFile = "job.json"

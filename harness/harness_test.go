@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatmonitor/harness/report"
+	"chatmonitor/harness/scenario"
 	"chatmonitor/harness/stack/stacktest"
 	"chatmonitor/harness/vm"
 )
@@ -121,7 +122,7 @@ func TestUsage(t *testing.T) {
 		{"run --warmup=-1s", 2, "--warmup must"},
 		{"run --variants=reactor,steam", 2, `no variant "steam"; there are floor, reactor`},
 		{"run --variants=reactor,reactor", 2, "named twice"},
-		{"run --scenarios=busy", 2, `no "busy"; there are idle, push, broadcast`},
+		{"run --scenarios=busy", 2, `no "busy"; there are idle, ping, push, broadcast`},
 		{"run --bin=/nonexistent", 2, "go build -o bin/"},
 		{"demo --rate=0", 2, "--rate must be"},
 		{"demo --duration=-1s", 2, "--duration must"},
@@ -235,6 +236,26 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A scenario that means nothing for a server without an application leaves it out.
+func TestRunOfPings(t *testing.T) {
+	for _, s := range scenario.All { // the waits are for real servers
+		for i := range s.Probes {
+			settle := &s.Probes[i].Settle
+			was := *settle
+			*settle = 0
+			t.Cleanup(func() { *settle = was })
+		}
+	}
+	c, out := startRun(t.Context(), t, "--scenarios=ping", "--variants=floor,reactor")
+	c.want(t, 0)
+	r, _ := theRun(t, out)
+	if len(r.Measurements) != 1 || r.Measurements[0].Variant != "reactor" || len(r.Measurements[0].Snapshots) != 4 {
+		t.Fatalf("measurements %+v", r.Measurements)
+	}
+	wantIn(t, strings.Join(r.Measurements[0].ServerCommand, " "), "--idle-ping=2s")
+	wantSchema(t, out+"/"+r.ID)
+}
+
 func wantOrder(t *testing.T, r *report.Run) {
 	t.Helper()
 	var order []string
@@ -243,12 +264,12 @@ func wantOrder(t *testing.T, r *report.Run) {
 	}
 	want := []string{
 		"idle 1/3 floor", "idle 1/3 reactor", "idle 1/3 goroutine-plain", "idle 1/3 goroutine-tuned",
-		"idle 1/6 reactor", "idle 1/6 goroutine-plain", "idle 1/6 goroutine-tuned", "idle 1/6 floor",
-		"idle 1/10 goroutine-plain", "idle 1/10 goroutine-tuned", "idle 1/10 floor", "idle 1/10 reactor",
+		"idle 1/6 goroutine-tuned", "idle 1/6 goroutine-plain", "idle 1/6 reactor", "idle 1/6 floor",
+		"idle 1/10 reactor", "idle 1/10 goroutine-plain", "idle 1/10 goroutine-tuned", "idle 1/10 floor",
 		"push 1/10 floor", "push 1/10 reactor", "push 1/10 goroutine-plain", "push 1/10 goroutine-tuned",
-		"push 2/10 reactor", "push 2/10 goroutine-plain", "push 2/10 goroutine-tuned", "push 2/10 floor",
+		"push 2/10 goroutine-tuned", "push 2/10 goroutine-plain", "push 2/10 reactor", "push 2/10 floor",
 		"broadcast 1/10 floor", "broadcast 1/10 reactor", "broadcast 1/10 goroutine-plain", "broadcast 1/10 goroutine-tuned",
-		"broadcast 2/10 reactor", "broadcast 2/10 goroutine-plain", "broadcast 2/10 goroutine-tuned", "broadcast 2/10 floor",
+		"broadcast 2/10 goroutine-tuned", "broadcast 2/10 goroutine-plain", "broadcast 2/10 reactor", "broadcast 2/10 floor",
 	}
 	if got, want := strings.Join(order, "\n"), strings.Join(want, "\n"); got != want {
 		t.Errorf("order\n%s\nwant\n%s", got, want)

@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		kong.Description("Measures chatmonitor's servers against each other. Binaries are looked for next to the harness itself."),
 		kong.Writers(std.stdout, std.stderr),
 		kong.Exit(func(int) { helped = true }),
-		kong.Vars{"publicImage": stack.PublicImage, "variants": strings.Join(variantNames(), ","), "scenarios": strings.Join(scenario.Names(), ",")},
+		kong.Vars{"publicImage": stack.PublicImage, "variants": strings.Join(variantNames(), ","), "usual": strings.Join(scenario.Usual(), ","), "scenarios": strings.Join(scenario.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {

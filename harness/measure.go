@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 type measurement struct {
 	campaign *campaign
 	step     step
+	pace     pace
+	quiet    bool // its result is not told
 	out      report.Measurement
 
 	server  *stack.Server
@@ -34,7 +37,7 @@ type measurement struct {
 }
 
 func newMeasurement(c *campaign, s step) *measurement {
-	return &measurement{campaign: c, step: s, out: report.Measurement{
+	return &measurement{campaign: c, step: s, pace: c.paceOf(s.scenario), out: report.Measurement{
 		Variant: s.variant.name, Scenario: s.scenario.Name, Round: s.round,
 		Connections: s.connections, Started: time.Now().UTC(),
 	}}
@@ -89,11 +92,11 @@ func (m *measurement) startServer(ctx context.Context) error {
 	command := stack.Command{
 		Name:    m.step.variant.name + " server",
 		Path:    c.bin.path(m.step.variant.binary),
-		Args:    append(m.step.variant.serverArgs("127.0.0.1:0", c.broker.Addresses(), c.config.Topic), m.step.receiverArgs()...),
+		Args:    append(m.step.variant.serverArgs("127.0.0.1:0", c.broker.Addresses(), c.config.Topic), m.step.serverArgs()...),
 		Env:     childEnvironment(),
 		LogPath: m.logPath("server"),
 	}
-	m.out.ServerCommand = commandLineOf(command)
+	m.out.ServerCommand = command.Line()
 	server, err := stack.StartServer(ctx, command)
 	if err != nil {
 		return err
@@ -102,15 +105,13 @@ func (m *measurement) startServer(ctx context.Context) error {
 	return nil
 }
 
-func commandLineOf(c stack.Command) []string { return append([]string{c.Path}, c.Args...) }
-
 func deadline(ctx context.Context, d time.Duration, because string) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%s (%v)", because, d))
 }
 
 // load puts the load on the server and reads what is to be read when.
 func (m *measurement) load(ctx context.Context) error {
-	if err := m.probe(ctx, scenario.Ready, 0); err != nil {
+	if err := m.probe(ctx, 0, scenario.Ready, scenario.Rested); err != nil {
 		return err
 	}
 	if err := m.startLoadgen(); err != nil {
@@ -123,8 +124,10 @@ func (m *measurement) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.campaign.progress.say("  %d connections held after %.1f s", held.Connections, held.ConnectSeconds)
-	if err := m.probe(ctx, scenario.Held, held.Connections); err != nil {
+	if !m.quiet {
+		m.campaign.progress.say("  %d connections held after %.1f s", held.Connections, held.ConnectSeconds)
+	}
+	if err := m.probe(ctx, held.Connections, scenario.Held, scenario.Pinged); err != nil {
 		return err
 	}
 	if err := m.loadgen.Go(); err != nil {
@@ -148,15 +151,15 @@ func (m *measurement) startLoadgen() error {
 			Seed:        c.config.Seed,
 			Kafka:       c.broker.Addresses(),
 			Topic:       c.config.Topic,
-			Rate:        s.scenario.Rate(c.config.Rate),
+			Rate:        m.pace.rate,
 			OneGroup:    s.variant.fixedReceivers,
-			Warmup:      c.config.Warmup,
-			Duration:    c.config.Duration,
+			Warmup:      m.pace.warmup,
+			Duration:    m.pace.duration,
 		}),
 		Env:     childEnvironment(),
 		LogPath: m.logPath("loadgen"),
 	}
-	m.out.LoadgenCommand = commandLineOf(command)
+	m.out.LoadgenCommand = command.Line()
 	loadgen, err := stack.StartLoadgen(command)
 	m.loadgen = loadgen
 	return err
@@ -173,7 +176,7 @@ func (m *measurement) awaitHeld(ctx context.Context) (stack.Held, error) {
 func (m *measurement) awaitResult(ctx context.Context) (err error) {
 	limit := answerDeadline + time.Duration(m.step.connections)*deadlinePerConnect
 	if m.step.scenario.Timed {
-		limit += m.campaign.config.Warmup + m.campaign.config.Duration
+		limit += m.pace.warmup + m.pace.duration
 	}
 	ctx, cancel := deadline(ctx, limit, "the result took too long")
 	defer cancel()
@@ -191,11 +194,11 @@ func (m *measurement) awaitExit(ctx context.Context) error {
 	return err
 }
 
-// probe takes the snapshots of a moment.
-func (m *measurement) probe(ctx context.Context, at scenario.Moment, connections int) error {
+// probe takes the snapshots of the moments, in the scenario's order.
+func (m *measurement) probe(ctx context.Context, connections int, moments ...scenario.Moment) error {
 	target := probe.Target{Proc: probe.System, PID: m.server.PID(), Admin: probe.Admin{Address: m.server.Admin}}
 	for _, p := range m.step.scenario.Probes {
-		if p.At != at {
+		if !slices.Contains(moments, p.At) {
 			continue
 		}
 		select {
@@ -203,7 +206,7 @@ func (m *measurement) probe(ctx context.Context, at scenario.Moment, connections
 			return context.Cause(ctx)
 		case <-time.After(p.Settle):
 		}
-		m.out.Snapshots = append(m.out.Snapshots, target.Take(ctx, string(at), connections, p.GC))
+		m.out.Snapshots = append(m.out.Snapshots, target.Take(ctx, string(p.At), connections, p.GC))
 	}
 	return nil
 }
@@ -248,7 +251,7 @@ func (m *measurement) judge() []report.Failure {
 }
 
 func (m *measurement) sayResult(result *report.LoadgenResult) {
-	if !m.step.scenario.Timed {
+	if !m.step.scenario.Timed || m.quiet {
 		return
 	}
 	l := result.Latency.Response

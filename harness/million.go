@@ -92,8 +92,8 @@ const (
 var usualSteps = []int{10, 25, 50, 100}
 
 // plan is the ladder that the flags ask for, and what is wrong with them.
-func (f ladderFlags) plan() (ladder.Plan, error) {
-	p := ladder.Plan{Steps: f.Steps, Patience: f.Patience, Settle: settleTime, Sample: ladder.Sample{
+func (f ladderFlags) plan() (report.ClimbPlan, error) {
+	p := report.ClimbPlan{Steps: f.Steps, Patience: f.Patience, Settle: settleTime, Sample: report.ClimbSample{
 		Connections: f.Sample, Receivers: 1, Rate: sampleRate, Duration: sampleDuration,
 	}}
 	if len(p.Steps) == 0 {
@@ -101,10 +101,10 @@ func (f ladderFlags) plan() (ladder.Plan, error) {
 			p.Steps = append(p.Steps, f.Connections*share/100)
 		}
 	}
-	if top := p.Steps[len(p.Steps)-1]; top != f.Connections {
+	if top := p.Top(); top != f.Connections {
 		return p, usageError("the last of --steps is %d, and --connections is %d: they must be the same", top, f.Connections)
 	}
-	if err := p.Validate(); err != nil {
+	if err := ladder.Validate(p); err != nil {
 		return p, &codedError{err, exitUsage}
 	}
 	return p, nil
@@ -119,7 +119,7 @@ const (
 
 // planFor adapts the plan to a server that has no rules: all of the sample get each
 // record, so there are fewer records.
-func planFor(p ladder.Plan, v variant) ladder.Plan {
+func planFor(p report.ClimbPlan, v variant) report.ClimbPlan {
 	if v.fixedReceivers {
 		p.Sample.Receivers = p.Sample.Connections
 		p.Sample.Rate = 1

@@ -92,18 +92,13 @@ func startMillion(ctx context.Context, t *testing.T, more ...string) (c *call, o
 }
 
 // theMillion reads the run in the folder.
-func theMillion(t *testing.T, out string) *millionRun {
+func theMillion(t *testing.T, out string) *report.Run {
 	t.Helper()
-	_, folder := theRun(t, out)
-	text, err := os.ReadFile(filepath.Join(folder, report.FileName))
-	if err != nil {
-		t.Fatal(err)
+	r, _ := theRun(t, out)
+	if r.Million == nil {
+		t.Fatal("the run does not say what plan it had")
 	}
-	var r millionRun
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
-	return &r
+	return r
 }
 
 // wantSchema holds a run's file against the schema.
@@ -136,7 +131,7 @@ func TestMillionHere(t *testing.T) {
 		t.Errorf("%d measurements, %+v", len(r.Measurements), r.Million)
 	}
 	for i, climb := range r.Million.Climbs {
-		if climb.Variant != []string{"floor", "goroutine-plain"}[i] || climb.End == nil || climb.End.Outcome != ladder.Complete || len(climb.Steps) != 2 {
+		if climb.Variant != []string{"floor", "goroutine-plain"}[i] || climb.End == nil || climb.End.Outcome != report.Complete || len(climb.Steps) != 2 {
 			t.Errorf("climb %+v", climb)
 		}
 	}
@@ -148,7 +143,7 @@ func TestMillionHere(t *testing.T) {
 		t.Errorf("figure %+v", f)
 	}
 	wantSchema(t, filepath.Join(out, r.ID))
-	for name := range reportFiles(&r.Run) {
+	for name := range reportFiles(r) {
 		if _, err := os.Stat(filepath.Join(out, r.ID, name)); err != nil {
 			t.Error(err)
 		}
@@ -281,14 +276,14 @@ func stepAt(connections int, residentBytes float64) guestMessage {
 var (
 	hello = guestMessage{Hello: &guestHello{HugePages: "always", Machine: probe.Machine{Kernel: "6.1", Cores: 2}}}
 	bye   = guestMessage{Bye: true}
-	vital = guestMessage{Event: &ladder.Event{Vital: &ladder.Vital{Doing: ladder.Connecting, Connections: 77, ServerBytes: 5 << 20}}}
+	vital = guestMessage{Event: &ladder.Event{Vital: &report.Vital{Doing: ladder.Connecting, Connections: 77, ServerBytes: 5 << 20}}}
 )
 
-func ending(e ladder.End) guestMessage { return guestMessage{Event: &ladder.Event{End: &e}} }
+func ending(e report.ClimbEnd) guestMessage { return guestMessage{Event: &ladder.Event{End: &e}} }
 
 func TestClimbInAMachine(t *testing.T) {
 	e := guestSaying(t, hello, vital, stepAt(100, 30e6),
-		ending(ladder.End{Outcome: ladder.Complete, Answered: &ladder.Answered{Asked: 90, Answered: 90}}),
+		ending(report.ClimbEnd{Outcome: report.Complete, Answered: &report.Answered{Asked: 90, Answered: 90}}),
 		guestMessage{Log: &guestLog{Name: "../../server.log", Text: "listening"}}, bye)
 	var stdout bytes.Buffer
 	out := t.TempDir()
@@ -298,7 +293,7 @@ func TestClimbInAMachine(t *testing.T) {
 	wantIn(t, stdout.String(), "200,000", "times do not", "tcg", "1,024 MiB")
 	r := theMillion(t, out)
 	m := r.Million.Machine
-	if m == nil || m.Accel != vm.TCG || m.HugePages != "always" || m.Kernel != "vmlinuz-6" || len(m.Settings) == 0 || r.Million.TimesComparable {
+	if m == nil || m.Accel != string(vm.TCG) || m.HugePages != "always" || m.Kernel != "vmlinuz-6" || len(m.Settings) == 0 || r.Million.TimesComparable {
 		t.Errorf("machine %+v", m)
 	}
 	if r.Environment.Machine.Kernel != "6.1" {
@@ -316,21 +311,21 @@ func TestClimbInAMachine(t *testing.T) {
 }
 
 func TestGuestsThatEndOtherwise(t *testing.T) {
-	outOfMemory := ending(ladder.End{Outcome: ladder.OutOfMemory, Reason: "killed", Last: ladder.Vital{Connections: 77}})
+	outOfMemory := ending(report.ClimbEnd{Outcome: report.OutOfMemory, Reason: "killed", Last: report.Vital{Connections: 77}})
 	tests := []struct {
 		sentence string
 		messages []any
 		err      string // "" is none
-		outcome  ladder.Outcome
+		outcome  report.Outcome
 	}{
-		{"out of memory is a result", []any{hello, vital, outOfMemory, bye}, "", ladder.OutOfMemory},
-		{"the machine dies under the load", []any{hello, vital}, "machine died at 77 connections", ladder.MachineDied},
+		{"out of memory is a result", []any{hello, vital, outOfMemory, bye}, "", report.OutOfMemory},
+		{"the machine dies under the load", []any{hello, vital}, "machine died at 77 connections", report.MachineDied},
 		{"the machine dies before", []any{hello}, "Kernel panic", ""},
 		{"trouble", []any{hello, guestMessage{Trouble: "no /dev"}}, "no /dev", ""},
 		{"not a word", nil, "did not come up", ""},
 		{"something that is no message", []any{hello, "what?"}, "a message of the machine", ""},
 		{"a number where there is an object", []any{map[string]int{"event": 1}}, "a message of the machine", ""},
-		{"an event of nothing", []any{hello, vital, map[string]any{"event": map[string]any{}}, outOfMemory, bye}, "", ladder.OutOfMemory},
+		{"an event of nothing", []any{hello, vital, map[string]any{"event": map[string]any{}}, outOfMemory, bye}, "", report.OutOfMemory},
 	}
 	for _, test := range tests {
 		t.Run(test.sentence, func(t *testing.T) {
@@ -339,7 +334,7 @@ func TestGuestsThatEndOtherwise(t *testing.T) {
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
-			var outcome ladder.Outcome
+			var outcome report.Outcome
 			if end := e.record.Million.Climbs[0].End; end != nil {
 				outcome = end.Outcome
 			}
@@ -351,7 +346,7 @@ func TestGuestsThatEndOtherwise(t *testing.T) {
 }
 
 func TestKVMThatDoesNotRunIsLeft(t *testing.T) {
-	e := guestSaying(t, hello, ending(ladder.End{Outcome: ladder.Complete, Answered: &ladder.Answered{}}), bye)
+	e := guestSaying(t, hello, ending(report.ClimbEnd{Outcome: report.Complete, Answered: &report.Answered{}}), bye)
 	e.machine.Accel, e.accel = whereAuto, vm.KVM
 	if err := e.undertake(t.Context(), streams{nil, io.Discard, e.stderr}, t.TempDir()); err != nil || e.accel != vm.TCG {
 		t.Errorf("%v, with %s", err, e.accel)
@@ -367,7 +362,7 @@ func TestAscent(t *testing.T) {
 	at := time.Unix(0, 0)
 	a := newAscent(&out, func() time.Time { return at })
 	a.next("reactor", 2, 4, 1_000_000)
-	say := func(v ladder.Vital, want ...string) {
+	say := func(v report.Vital, want ...string) {
 		t.Helper()
 		out.Reset()
 		a.vital(v)
@@ -377,7 +372,7 @@ func TestAscent(t *testing.T) {
 		}
 	}
 	at = at.Add(65 * time.Second)
-	first := ladder.Vital{Doing: ladder.Connecting, Target: 100_000, Seconds: 10, Connections: 1000, ServerBytes: 20 << 20, AvailableBytes: 5 << 30}
+	first := report.Vital{Doing: ladder.Connecting, Target: 100_000, Seconds: 10, Connections: 1000, ServerBytes: 20 << 20, AvailableBytes: 5 << 30}
 	say(first, "[1:05] 2/4 reactor: connecting, 1,000 of 1,000,000 connections; server 20 MiB, 5,120 MiB free")
 	second := first
 	second.Seconds, second.Connections = 20, 11_000
@@ -385,21 +380,10 @@ func TestAscent(t *testing.T) {
 	second.Doing = "pushing"
 	say(second, "pushing, 11,000 of")
 	// What lay between two steps does not slow the rate down.
-	third := ladder.Vital{Doing: ladder.Connecting, Target: 250_000, Seconds: 500, Connections: 11_000}
+	third := report.Vital{Doing: ladder.Connecting, Target: 250_000, Seconds: 500, Connections: 11_000}
 	say(third, "11,000 of 1,000,000 connections; server")
 	third.Seconds, third.Connections = 510, 31_000
 	say(third, "2,000/s")
-}
-
-func TestReasonsInALine(t *testing.T) {
-	e := ladder.End{Outcome: ladder.OutOfMemory, Reason: "server ended (signal: killed)\n  its log", Last: ladder.Vital{Connections: 12345}}
-	if got := describeEnd(e); !strings.HasSuffix(got, "server ended (signal: killed)") || !strings.HasPrefix(got, "out of memory at 12,345 connections") {
-		t.Errorf("%q", got)
-	}
-	e.Kernel = []string{"server invoked oom-killer", "Out of memory: Killed process 12 (server)"}
-	if got := describeEnd(e); !strings.HasSuffix(got, "the kernel said: Out of memory: Killed process 12 (server)") {
-		t.Errorf("%q", got)
-	}
 }
 
 func TestGrouped(t *testing.T) {

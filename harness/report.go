@@ -36,24 +36,14 @@ func (c *reportCommand) Run(std streams) error {
 	case "html":
 		return run.WriteHTML(std.stdout)
 	}
-	return printRun(std.stdout, c.Folder, run)
-}
-
-// printRun prints what the run of that folder printed.
-func printRun(w io.Writer, folder string, run *report.Run) error {
-	switch million, err := readMillion(folder); {
-	case err != nil:
-		return err
-	case million != nil:
-		return million.printMillion(w)
-	}
-	return run.Print(w)
+	return run.Print(std.stdout)
 }
 
 // reportFiles are what a run leaves beside run.json, all made from it.
 func reportFiles(r *report.Run) map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{
 		"bench.txt":   r.WriteBench,
+		"metrics.om":  r.WriteOpenMetrics,
 		"report.md":   r.WriteMarkdown,
 		"report.html": r.WriteHTML,
 	}

@@ -25,11 +25,12 @@ type runCommand struct {
 	Partitions  int           `default:"4" help:"Partitions of the topic, unless the broker is one that runs."`
 	Connections int           `default:"0" placeholder:"N" help:"Connections on each server. Default: 19000, less if the machine allows less."`
 	Rate        float64       `default:"200" help:"Records per second of push; broadcast has its own."`
+	Calibrate   float64       `placeholder:"SHARE" help:"Set the rates of push, broadcast and request to this share, such as 0.3, of what the weakest variant sustains, which is found first; takes some minutes."`
 	Duration    time.Duration `default:"5s" help:"Measured time of each round of a timed scenario."`
 	Warmup      time.Duration `default:"1s" help:"Time before it that is checked but not measured."`
 	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
 	Variants    []string      `default:"${variants}" help:"Variants, in this order. The others are compared with floor if it is among them, else with the first."`
-	Scenarios   []string      `default:"${scenarios}" help:"Scenarios, in this order."`
+	Scenarios   []string      `default:"${usual}" help:"Scenarios, in this order; there are ${scenarios}."`
 	Seed        uint64        `default:"1" help:"Of texts and of the order of groups."`
 	Out         string        `default:"results/runs" type:"path" help:"Folder in which the run makes its own."`
 	Bin         string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`
@@ -56,6 +57,8 @@ func (c *runCommand) validate() error {
 		return usageError("--connections must not be negative")
 	case !(c.Rate > 0 && c.Rate <= 1e6):
 		return usageError("--rate must be above 0 and at most 1000000")
+	case c.Calibrate < 0 || c.Calibrate > 1:
+		return usageError("--calibrate is a share, above 0 and at most 1")
 	case c.Duration <= 0:
 		return usageError("--duration must be above zero")
 	case c.Warmup < 0:
@@ -124,7 +127,7 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 	record.Environment = describeEnvironment(ctx, machine, bin, programs)
 	run := &campaign{
 		config: c, variants: chosen, scenarios: scenarios, connections: connections,
-		bin: bin, broker: broker, record: record, stderr: std.stderr,
+		bin: bin, broker: broker, record: record, stderr: std.stderr, calibrated: map[string]float64{},
 		sources: newSourceRange(record.Started.Unix(), machine.Limits.PortsPerAddress),
 	}
 	if err := run.makeFolder(); err != nil {
@@ -144,7 +147,7 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 			Kind: broker.Kind(), Addresses: broker.Addresses(), Topic: c.Topic,
 		},
 		Connections: connections, ConnectionsFrom: allowed,
-		RatePerSecond: c.Rate, DurationSeconds: c.Duration.Seconds(), WarmupSeconds: c.Warmup.Seconds(),
+		RatePerSecond: c.Rate, CalibrateShare: c.Calibrate, DurationSeconds: c.Duration.Seconds(), WarmupSeconds: c.Warmup.Seconds(),
 		Rounds: c.Rounds, Seed: c.Seed, Order: orderNote,
 	}
 	switch broker.Kind() {
@@ -182,7 +185,7 @@ func (c *runCommand) describeScenario(s scenario.Scenario, connections int) repo
 }
 
 const (
-	orderNote    = "the variants take turns, each round begins one variant later, so that drift hits all alike"
+	orderNote    = "the variants take turns, every second round in the opposite order (A B B A), and the next pair of rounds begins one variant later, so that drift hits all alike"
 	embeddedNote = "inside the harness, on the same cores; one goroutine holds all its state, so latencies are this broker's too"
 	// containerNote follows what the container is.
 	containerNote = ", on the same cores; its port is published by Docker, whose proxy each record passes twice"

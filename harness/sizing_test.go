@@ -89,26 +89,24 @@ func TestSourcesAreFresh(t *testing.T) {
 	}
 }
 
-func TestPlanRotates(t *testing.T) {
+func TestPlanTakesTurns(t *testing.T) {
 	chosen := []scenario.Scenario{{Name: "rounds", Ladder: []float64{1}, Rounds: true}}
 	var three []variant
 	for _, name := range []string{"a", "b", "c"} {
 		three = append(three, variant{name: name})
 	}
 	steps := plan(chosen, three, 8, 4)
-	var firsts []string
+	var orders [4]string
 	count := map[string]int{}
 	for i, s := range steps {
-		if i%3 == 0 {
-			firsts = append(firsts, s.variant.name)
-		}
+		orders[i/3] += s.variant.name
 		if want := i/3 + 1; s.round != want {
 			t.Errorf("step %d is in round %d, not %d", i, s.round, want)
 		}
 		count[s.variant.name]++
 	}
-	if got := strings.Join(firsts, " "); got != "a b c a" {
-		t.Errorf("rounds begin with %s", got)
+	if got := strings.Join(orders[:], " "); got != "abc cba bca acb" {
+		t.Errorf("the orders are %s", got)
 	}
 	if count["a"] != 4 || count["c"] != 4 {
 		t.Errorf("turns %v", count)

@@ -59,6 +59,7 @@ type connections struct {
 	Held           int            `json:"held"`
 	Failed         int            `json:"failed"`
 	Dropped        int            `json:"dropped"`
+	PingsAnswered  int            `json:"pings_answered"` // of the server's own
 	ConnectSeconds float64        `json:"connect_seconds"`
 	Ramp           []rampPoint    `json:"ramp,omitempty"` // how they came up; of a run in one process
 	Errors         map[string]int `json:"errors"`
@@ -70,7 +71,7 @@ type rampPoint struct {
 	Seconds     float64 `json:"seconds"`
 }
 
-func (c *connections) counts() []*int { return []*int{&c.Asked, &c.Held, &c.Failed, &c.Dropped} }
+func (c *connections) counts() []*int { return []*int{&c.Asked, &c.Held, &c.Failed, &c.Dropped, &c.PingsAnswered} }
 
 func (c *connections) merge(from connections) {
 	addCounts(c, &from)

@@ -125,6 +125,7 @@ func runSession(ctx context.Context, p *program, sc scenario, g gate) (out *outc
 		return nil, err
 	}
 	s.outcome.Connections = s.fleet.tally
+	s.outcome.Connections.PingsAnswered = int(s.fleet.loop.PingsAnswered())
 	if err := work.conclude(s.outcome); err != nil {
 		return nil, err
 	}

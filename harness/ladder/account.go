@@ -22,7 +22,7 @@ const idleScenario = "idle"
 func (c *climb) measure(ctx context.Context, s stage, connections int, idle, sample *load) report.Measurement {
 	m := report.Measurement{
 		Variant: c.config.Variant, Scenario: idleScenario, Round: 1, Connections: connections,
-		ServerCommand: append([]string{c.config.Server.Path}, c.config.Server.Args...), LoadgenCommand: idle.command,
+		ServerCommand: c.config.Server.Line(), LoadgenCommand: idle.command,
 		Snapshots: []probe.Snapshot{
 			c.ready,
 			c.target.Take(ctx, "held", connections, false),
@@ -81,7 +81,7 @@ func (c *climb) loadsTogether(connections int, sample *load) json.RawMessage {
 func isPush(l *load) bool { return l.command[1] == "push" }
 
 // ask has every connection that stayed answer a ping, and then leave.
-func (c *climb) ask(ctx context.Context, end *End) error {
+func (c *climb) ask(ctx context.Context, end *report.ClimbEnd) error {
 	c.watch.begin("asking every connection", c.held.connections)
 	var staying []*load
 	for _, l := range c.loads {
@@ -91,7 +91,7 @@ func (c *climb) ask(ctx context.Context, end *End) error {
 	}
 	// One after the other: those that are done leave, and who leaves costs more than
 	// who answers.
-	account := &Answered{}
+	account := &report.Answered{}
 	var wrong error
 	ctx, cancel := c.within(ctx, time.Duration(len(staying))*2*answerDeadline, "the last answers took too long")
 	defer cancel()
@@ -133,26 +133,26 @@ func (c *climb) lookAfterwards(ctx context.Context) *probe.Snapshot {
 }
 
 // judge says how the climb ended.
-func (c *climb) judge(end *End, stoppedBy error) {
+func (c *climb) judge(end *report.ClimbEnd, stoppedBy error) {
 	end.Last, end.Most = c.watch.seen()
 	if stoppedBy == nil {
-		end.Outcome = Complete
+		end.Outcome = report.Complete
 		return
 	}
-	end.Outcome, end.Reason = Stopped, stoppedBy.Error()
+	end.Outcome, end.Reason = report.Stopped, stoppedBy.Error()
 	if errors.Is(stoppedBy, errWrong) {
-		end.Outcome = Wrong
+		end.Outcome = report.Strayed
 	}
 	// When a server ends, connections break first: the load generators may be the
 	// first to complain.
 	select {
 	case <-c.server.Exited():
-		end.Outcome, end.Reason = ServerEnded, c.server.Failure("holding connections").Error()
+		end.Outcome, end.Reason = report.ServerEnded, c.server.Failure("holding connections").Error()
 	case <-time.After(lookEvery):
 	}
 	said := kernelSaid("/dev/kmsg")
-	if wasKilled(said, c.pids()) || end.Outcome == ServerEnded && isOutOfMemory(end.Reason) {
-		end.Outcome, end.Kernel = OutOfMemory, said
+	if wasKilled(said, c.pids()) || end.Outcome == report.ServerEnded && isOutOfMemory(end.Reason) {
+		end.Outcome, end.Kernel = report.OutOfMemory, said
 	}
 }
 

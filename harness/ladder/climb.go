@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatmonitor/harness/probe"
+	"chatmonitor/harness/report"
 	"chatmonitor/harness/stack"
 )
 
@@ -22,7 +23,7 @@ type Config struct {
 	Env       []string
 	Kafka     []string
 	Topic     string
-	Plan      Plan
+	Plan      report.ClimbPlan
 	// Sources gives addresses to connect from that were not given before.
 	Sources func(connections int) []string
 	Folder  string // for logs
@@ -56,7 +57,7 @@ var errWrong = errors.New("wrong answers")
 // whatever came before. It returns an error only if there was nobody to tell, or
 // ctx ended.
 func Climb(ctx context.Context, config Config) error {
-	if err := config.Plan.Validate(); err != nil {
+	if err := Validate(config.Plan); err != nil {
 		return err
 	}
 	config.Tell = oneAtATime(config.Tell)
@@ -78,9 +79,9 @@ func oneAtATime(tell func(Event) error) func(Event) error {
 	}
 }
 
-func (c *climb) run(ctx context.Context) (end End, err error) {
+func (c *climb) run(ctx context.Context) (end report.ClimbEnd, err error) {
 	if err := c.startServer(ctx); err != nil {
-		return End{Outcome: Stopped, Reason: err.Error()}, ctx.Err()
+		return report.ClimbEnd{Outcome: report.Stopped, Reason: err.Error()}, ctx.Err()
 	}
 	climbing, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -153,12 +154,12 @@ func (c *climb) watchServer(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-func (c *climb) steps(ctx context.Context, end *End) error {
+func (c *climb) steps(ctx context.Context, end *report.ClimbEnd) error {
 	if err := pause(ctx, c.config.Plan.Settle); err != nil {
 		return err
 	}
 	c.ready = c.target.Take(ctx, "ready", 0, true)
-	for _, s := range c.config.Plan.stages() {
+	for _, s := range stages(c.config.Plan) {
 		if err := c.step(ctx, s); err != nil {
 			return err
 		}

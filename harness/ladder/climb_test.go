@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { stacktest.Main(m) }
 
 // climbWith climbs with the stand-ins and returns what was told.
-func climbWith(ctx context.Context, t *testing.T, p Plan, change func(*Config)) (steps []Step, end *End, err error) {
+func climbWith(ctx context.Context, t *testing.T, p report.ClimbPlan, change func(*Config)) (steps []Step, end *report.ClimbEnd, err error) {
 	t.Helper()
 	bin := stacktest.Install(t)
 	config := Config{
@@ -55,7 +55,7 @@ func TestClimb(t *testing.T) {
 	if err != nil || end == nil {
 		t.Fatalf("Climb: %v, end %+v", err, end)
 	}
-	if end.Outcome != Complete || end.Reason != "" || end.Answered == nil || *end.Answered != (Answered{240, 240}) {
+	if end.Outcome != report.Complete || end.Reason != "" || end.Answered == nil || *end.Answered != (report.Answered{Asked: 240, Answered: 240}) {
 		t.Errorf("end %+v, answered %+v", end, end.Answered)
 	}
 	if end.Left == nil || end.Left.At != "left" || !end.Left.AfterGC {
@@ -96,16 +96,16 @@ func TestClimbsThatDoNotReachTheTop(t *testing.T) {
 	tests := []struct {
 		sentence       string
 		program, fault string
-		outcome        Outcome
+		outcome        report.Outcome
 		steps          int
 		reason         string
 	}{
-		{"the server does not start", "server", stacktest.Crash, Stopped, 0, "made of cheese"},
-		{"the server dies", "server", stacktest.Dying, ServerEnded, 0, "out of breath"},
-		{"pushes are lost", "loadgen", stacktest.Wrong, Wrong, 1, "3 deliveries were lost"},
-		{"the load generator cannot begin", "loadgen", stacktest.Crash, Stopped, 0, "no address to connect from"},
-		{"no connection comes up", "loadgen", stacktest.Gate, Stopped, 0, "no connection came up"},
-		{"an invalid schedule is no failure", "loadgen", stacktest.Invalid, Complete, 1, ""},
+		{"the server does not start", "server", stacktest.Crash, report.Stopped, 0, "made of cheese"},
+		{"the server dies", "server", stacktest.Dying, report.ServerEnded, 0, "out of breath"},
+		{"pushes are lost", "loadgen", stacktest.Wrong, report.Strayed, 1, "3 deliveries were lost"},
+		{"the load generator cannot begin", "loadgen", stacktest.Crash, report.Stopped, 0, "no address to connect from"},
+		{"no connection comes up", "loadgen", stacktest.Gate, report.Stopped, 0, "no connection came up"},
+		{"an invalid schedule is no failure", "loadgen", stacktest.Invalid, report.Complete, 1, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.sentence, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestClimbThatGetsStuck(t *testing.T) {
 	p := planOf(10, 100)
 	p.Patience = 2 * lookEvery
 	_, end, err := climbWith(t.Context(), t, p, nil)
-	if err != nil || end == nil || end.Outcome != Stopped || !strings.Contains(end.Reason, "nothing came up any more") {
+	if err != nil || end == nil || end.Outcome != report.Stopped || !strings.Contains(end.Reason, "nothing came up any more") {
 		t.Errorf("Climb: %v, end %+v", err, end)
 	}
 }
@@ -162,7 +162,7 @@ func TestWatchKnowsWhenNothingComesUp(t *testing.T) {
 	w := &watch{patience: patience}
 	look := func(connections int, after time.Duration) bool {
 		at = at.Add(after)
-		return w.note(Vital{Connections: connections}, at)
+		return w.note(report.Vital{Connections: connections}, at)
 	}
 	w.begin(Connecting, 100)
 	w.rose = at

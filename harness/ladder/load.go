@@ -38,7 +38,7 @@ func (c *climb) start(scenario string, s stage, p part, flags ...string) (*load,
 	if err != nil {
 		return nil, err
 	}
-	return &load{Loadgen: l, command: append([]string{command.Path}, command.Args...), asked: p.connections}, nil
+	return &load{Loadgen: l, command: command.Line(), asked: p.connections}, nil
 }
 
 // awaitHeld waits until all connections of the load are up; who watches the climb

@@ -3,30 +3,12 @@ package ladder
 import (
 	"errors"
 	"fmt"
-	"time"
+
+	"chatmonitor/harness/report"
 )
 
-// Plan is a ladder to climb.
-type Plan struct {
-	Steps  []int  `json:"steps"` // connections, rising
-	Sample Sample `json:"sample"`
-	// Patience is how long no further connection may come up while some are to.
-	Patience time.Duration `json:"patience_ns"`
-	// Settle is the wait before memory is read, for what is still under way.
-	Settle time.Duration `json:"settle_ns"`
-}
-
-// Sample is the sessions that are pushed to at each step; they are part of its
-// connections.
-type Sample struct {
-	Connections int           `json:"connections"`
-	Receivers   int           `json:"receivers"` // of each record
-	Rate        float64       `json:"rate_per_second"`
-	Duration    time.Duration `json:"duration_ns"`
-}
-
 // Validate says what is wrong with the plan.
-func (p Plan) Validate() error {
+func Validate(p report.ClimbPlan) error {
 	if len(p.Steps) == 0 {
 		return errors.New("ladder: there is no step")
 	}
@@ -63,10 +45,9 @@ type part struct {
 
 // stages cuts the plan up. The sample has left again when the next step begins, and
 // comes anew with rules that nobody had before.
-func (p Plan) stages() []stage {
-	top := p.Steps[len(p.Steps)-1]
-	staying, nextSample := 0, top
-	var stages []stage
+func stages(p report.ClimbPlan) []stage {
+	staying, nextSample := 0, p.Top()
+	var all []stage
 	for _, step := range p.Steps {
 		s := stage{
 			connections: step,
@@ -75,7 +56,7 @@ func (p Plan) stages() []stage {
 		}
 		staying += s.idle.connections
 		nextSample += s.sample.connections
-		stages = append(stages, s)
+		all = append(all, s)
 	}
-	return stages
+	return all
 }

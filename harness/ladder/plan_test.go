@@ -5,14 +5,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"chatmonitor/harness/report"
 )
 
-func planOf(sample int, steps ...int) Plan {
-	return Plan{Steps: steps, Patience: time.Minute, Settle: time.Millisecond, Sample: Sample{Connections: sample, Receivers: 1, Rate: 10, Duration: time.Second}}
+func planOf(sample int, steps ...int) report.ClimbPlan {
+	return report.ClimbPlan{Steps: steps, Patience: time.Minute, Settle: time.Millisecond, Sample: report.ClimbSample{Connections: sample, Receivers: 1, Rate: 10, Duration: time.Second}}
 }
 
 func TestStages(t *testing.T) {
-	got := planOf(10, 100, 250, 1000).stages()
+	got := stages(planOf(10, 100, 250, 1000))
 	want := []stage{
 		{connections: 100, sample: part{10, 1000}, idle: part{90, 0}},
 		{connections: 250, sample: part{10, 1010}, idle: part{150, 90}},
@@ -26,8 +28,8 @@ func TestStages(t *testing.T) {
 // TestStagesShareNoRule: of any plan, the groups of what is up at the same time, and
 // of the samples among each other, are all different, and their number is the step's.
 func TestStagesShareNoRule(t *testing.T) {
-	for _, p := range []Plan{planOf(1, 2), planOf(1, 2, 3, 4), planOf(7, 8, 9, 500), planOf(1000, 100_000, 250_000, 500_000, 1_000_000)} {
-		if err := p.Validate(); err != nil {
+	for _, p := range []report.ClimbPlan{planOf(1, 2), planOf(1, 2, 3, 4), planOf(7, 8, 9, 500), planOf(1000, 100_000, 250_000, 500_000, 1_000_000)} {
+		if err := Validate(p); err != nil {
 			t.Fatal(err)
 		}
 		seen := map[int]bool{}
@@ -40,7 +42,7 @@ func TestStagesShareNoRule(t *testing.T) {
 			}
 		}
 		staying := 0
-		for i, s := range p.stages() {
+		for i, s := range stages(p) {
 			take(s.idle)
 			take(s.sample)
 			staying += s.idle.connections
@@ -53,7 +55,7 @@ func TestStagesShareNoRule(t *testing.T) {
 
 func TestPlansThatCannotBeClimbed(t *testing.T) {
 	tests := []struct {
-		plan Plan
+		plan report.ClimbPlan
 		want string
 	}{
 		{planOf(10), "no step"},
@@ -61,10 +63,10 @@ func TestPlansThatCannotBeClimbed(t *testing.T) {
 		{planOf(10, 100, 100), "must be above 100"},
 		{planOf(10, 100, 50), "must be above 100"},
 		{planOf(0, 100), "at least one session"},
-		{Plan{Steps: []int{5}, Sample: Sample{Connections: 1, Receivers: 1, Rate: 1, Duration: 1}}, "patience"},
+		{report.ClimbPlan{Steps: []int{5}, Sample: report.ClimbSample{Connections: 1, Receivers: 1, Rate: 1, Duration: 1}}, "patience"},
 	}
 	for _, test := range tests {
-		if err := test.plan.Validate(); err == nil || !strings.Contains(err.Error(), test.want) {
+		if err := Validate(test.plan); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: %v, want %q", test.plan, err, test.want)
 		}
 		if err := Climb(t.Context(), Config{Plan: test.plan}); err == nil || !strings.Contains(err.Error(), test.want) {

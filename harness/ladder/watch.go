@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"chatmonitor/harness/probe"
+	"chatmonitor/harness/report"
 )
 
 // watch looks at the server's machine while something else is under way, tells
@@ -24,12 +25,12 @@ type watch struct {
 	patience time.Duration
 
 	mu     sync.Mutex
-	doing  string    // guarded by mu
-	target int       // guarded by mu
-	last   Vital     // guarded by mu: while the server was alive
-	most   int       // guarded by mu
-	rose   time.Time // guarded by mu: when there were last more connections than ever in this step
-	high   int       // guarded by mu: most connections of this step
+	doing  string       // guarded by mu
+	target int          // guarded by mu
+	last   report.Vital // guarded by mu: while the server was alive
+	most   int          // guarded by mu
+	rose   time.Time    // guarded by mu: when there were last more connections than ever in this step
+	high   int          // guarded by mu: most connections of this step
 }
 
 const (
@@ -74,7 +75,7 @@ func (w *watch) begin(doing string, target int) {
 	w.doing, w.target, w.rose, w.high = doing, target, time.Now(), 0
 }
 
-func (w *watch) seen() (last Vital, most int) {
+func (w *watch) seen() (last report.Vital, most int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last, w.most
@@ -83,7 +84,7 @@ func (w *watch) seen() (last Vital, most int) {
 // Connecting is what a climb does while connections come up.
 const Connecting = "connecting"
 
-func (w *watch) note(v Vital, now time.Time) (stuck bool) {
+func (w *watch) note(v report.Vital, now time.Time) (stuck bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last, w.most = v, max(w.most, v.Connections)
@@ -94,14 +95,14 @@ func (w *watch) note(v Vital, now time.Time) (stuck bool) {
 }
 
 // look reads how things are; not alive: the server has ended.
-func (w *watch) look() (v Vital, alive bool) {
+func (w *watch) look() (v report.Vital, alive bool) {
 	read := w.proc.Vital(w.pid)
 	resident, alive := read.RSSBytes.Value()
 	if !alive {
-		return Vital{}, false
+		return report.Vital{}, false
 	}
 	w.mu.Lock()
-	v = Vital{Doing: w.doing, Target: w.target}
+	v = report.Vital{Doing: w.doing, Target: w.target}
 	w.mu.Unlock()
 	v.Seconds = time.Since(w.started).Seconds()
 	v.ServerBytes = int64(resident)

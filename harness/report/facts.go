@@ -28,6 +28,9 @@ func (r *Run) facts() []fact {
 		{"Broker", strings.TrimSpace(c.Broker.Kind + brokerNote(c.Broker))},
 		{"Order", c.Order},
 	}
+	if r.Million != nil {
+		facts = append(facts, r.Million.facts()...)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Environment.Variables)) {
 		facts = append(facts, fact{"Environment", name + "=" + r.Environment.Variables[name]})
 	}
@@ -59,6 +62,9 @@ func (r *Run) commit() string {
 
 // again is the command line that asks for the same run.
 func (r *Run) again() string {
+	if r.Million != nil {
+		return r.climbAgain()
+	}
 	c := r.Configuration
 	var variants, scenarios []string
 	for _, v := range c.Variants {
@@ -67,8 +73,12 @@ func (r *Run) again() string {
 	for _, s := range c.Scenarios {
 		scenarios = append(scenarios, s.Name)
 	}
-	return fmt.Sprintf("harness run --variants=%s --scenarios=%s --connections=%d --rate=%g --duration=%gs --warmup=%gs --rounds=%d --seed=%d",
-		strings.Join(variants, ","), strings.Join(scenarios, ","), c.Connections, c.RatePerSecond, c.DurationSeconds, c.WarmupSeconds, c.Rounds, c.Seed)
+	calibrate := ""
+	if c.CalibrateShare > 0 {
+		calibrate = fmt.Sprintf(" --calibrate=%g", c.CalibrateShare)
+	}
+	return fmt.Sprintf("harness run --variants=%s --scenarios=%s --connections=%d --rate=%g --duration=%gs --warmup=%gs --rounds=%d --seed=%d%s",
+		strings.Join(variants, ","), strings.Join(scenarios, ","), c.Connections, c.RatePerSecond, c.DurationSeconds, c.WarmupSeconds, c.Rounds, c.Seed, calibrate)
 }
 
 // commands are the first server and load generator of each scenario and variant.

@@ -16,10 +16,12 @@ const (
 	ResidentBytesGC    = "resident_bytes_per_connection_after_gc"
 	LiveHeapBytesGC    = "go_heap_live_bytes_per_connection_after_gc"
 	StackBytesGC       = "go_stack_bytes_per_connection_after_gc"
+	GoroutinesEach     = "goroutines_per_connection"
 	KernelBytes        = "kernel_bytes_per_connection"
 	TotalBytes         = "resident_and_kernel_bytes_per_connection"
 	ConnectionsHeld    = "connections_held"
 	ConnectPerSecond   = "connects_per_second"
+	PingCPU            = "ping_cpu_ns"
 	PushP50            = "push_p50_ns"
 	PushP90            = "push_p90_ns"
 	PushP99            = "push_p99_ns"
@@ -48,6 +50,7 @@ type Figure struct {
 	Value       *float64        `json:"value"` // null: there is none, see unavailable
 	Min         *float64        `json:"min"`
 	Max         *float64        `json:"max"`
+	Interval    *Interval       `json:"interval,omitempty"` // where there are rounds enough
 	Method      string          `json:"method"`
 	Samples     []float64       `json:"samples,omitempty"`
 	Rounds      []int           `json:"rounds,omitempty"`      // of the samples
@@ -57,6 +60,31 @@ type Figure struct {
 	Valid       bool            `json:"valid"`
 	Invalid     []string        `json:"invalid_because,omitempty"`
 	Unavailable []string        `json:"unavailable,omitempty"` // why samples are missing
+}
+
+// Interval is where the median lies, by a bootstrap of the rounds.
+type Interval struct {
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	Coverage float64 `json:"coverage"` // how often such an interval is meant to hold it
+}
+
+// intervalOf is the samples' median's; nil: there are too few.
+func intervalOf(samples []float64) *Interval {
+	i, ok := verdict.BootstrapMedian(samples, wantedCoverage)
+	if !ok {
+		return nil
+	}
+	return &Interval{Low: i.Low, High: i.High, Coverage: i.Coverage}
+}
+
+// spread is what is printed beside a value: its interval, else the smallest and the
+// largest sample.
+func spread(interval *Interval, least, most float64) (low, high float64) {
+	if interval != nil {
+		return interval.Low, interval.High
+	}
+	return least, most
 }
 
 // sampled is a figure with one sample for each measurement.
@@ -129,7 +157,7 @@ var idleFigures = []sampled{
 	{name: ConnectPerSecond, of: connectPerSecond},
 }
 
-// sloped is a figure per connection: the slope of something read, over the number
+// sloped is a figure per connection: the slope of something read, bytes for the most part, over the number
 // of connections, each point less its own server's value without connections.
 type sloped struct {
 	name    string
@@ -140,13 +168,18 @@ type sloped struct {
 }
 
 func residentBytes(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes }
+func slabBytes(s probe.Snapshot) probe.Reading     { return s.Kernel.SlabBytes }
+
+// liveHeapMetric is runtime/metrics' name of what lives in the heap.
+const liveHeapMetric = "/memory/classes/heap/objects:bytes"
 
 var slopeFigures = []sloped{
 	{ResidentBytes, false, residentBytes, nil},
 	{ResidentBytesGC, true, residentBytes, nil},
-	{LiveHeapBytesGC, true, goMetric("/memory/classes/heap/objects:bytes"), nil},
+	{LiveHeapBytesGC, true, goMetric(liveHeapMetric), nil},
 	{StackBytesGC, true, goMetric("/memory/classes/heap/stacks:bytes"), nil},
-	{KernelBytes, false, func(s probe.Snapshot) probe.Reading { return s.Kernel.SlabBytes }, undisturbed},
+	{GoroutinesEach, true, goMetric("/sched/goroutines:goroutines"), nil},
+	{KernelBytes, false, slabBytes, undisturbed},
 	{TotalBytes, false, func(s probe.Snapshot) probe.Reading { return s.Process.RSSBytes.Plus(s.Kernel.SlabBytes) }, undisturbed},
 }
 
@@ -186,21 +219,32 @@ func goMetric(name string) func(probe.Snapshot) probe.Reading {
 // Names of the scenarios and moments that figures are derived from.
 const (
 	idleScenario      = "idle"
+	pingScenario      = "ping"
 	pushScenario      = "push"
 	broadcastScenario = "broadcast"
 	momentReady       = "ready"
+	momentRested      = "rested"
 	momentHeld        = "held"
+	momentPinged      = "pinged"
 )
 
-// DeriveFigures computes every figure from the measurements and the failures.
+// DeriveFigures computes every figure from the measurements and the failures; of climbs
+// the failures too, from their ends.
 func (r *Run) DeriveFigures() {
 	r.Figures = []Figure{}
+	if r.Million != nil {
+		r.Failures = r.Million.failures()
+	}
 	for _, variant := range r.Configuration.Variants {
 		r.deriveIdle(variant.Name)
+		r.derivePing(variant.Name)
 		r.deriveTimed(variant.Name, pushScenario, pushFigures)
 		r.deriveTimed(variant.Name, broadcastScenario, broadcastFigures)
 	}
 	r.deriveRatios()
+	if r.Million != nil && !r.Million.TimesComparable {
+		r.markTimes()
+	}
 }
 
 func (r *Run) deriveIdle(variant string) {
@@ -280,6 +324,9 @@ func (r *Run) sample(variant, scenario string, from []Measurement, s sampled) Fi
 	}
 	f.Method = "median of the rounds"
 	summary := verdict.Summarize(f.Samples)
+	if !s.sum {
+		f.Interval = intervalOf(f.Samples)
+	}
 	if s.sum && len(f.Samples) > 0 {
 		f.Method, summary.Median = "sum of the rounds", 0
 		for _, sample := range f.Samples {

@@ -27,8 +27,12 @@ var sections = []section{
 		{"connections held", "Connections held", "connections", idleScenario, ConnectionsHeld, count, false},
 		{"resident B/conn, as left", "Resident memory, as left", "B per connection", idleScenario, ResidentBytes, count, true},
 		{"resident B/conn, after GC", "Resident memory, after a full collection", "B per connection", idleScenario, ResidentBytesGC, count, true},
+		{"goroutines/conn", "Goroutines", "per connection", idleScenario, GoroutinesEach, ratio, false},
 		{"kernel B/conn, both ends", "Kernel slab, both ends", "B per connection", idleScenario, KernelBytes, count, true},
 		{"resident + kernel B/conn", "Resident and kernel, as left", "B per connection", idleScenario, TotalBytes, count, true},
+	}},
+	{pingScenario, []line{
+		{"CPU us a ping", "Processor time of a ping and its answer", "us", pingScenario, PingCPU, microseconds, true},
 	}},
 	{pushScenario, []line{
 		{"push p50 ms", "Due to received, p50", "ms", pushScenario, PushP50, milliseconds, true},
@@ -92,7 +96,8 @@ func (f *Figure) cell(l line) cell {
 	}
 	c := cell{Value: l.format(*f.Value), N: f.n(), Invalid: !f.Valid}
 	if l.ratio && len(f.Samples) > 1 {
-		c.Low, c.High = l.format(*f.Min), l.format(*f.Max)
+		low, high := spread(f.Interval, *f.Min, *f.Max)
+		c.Low, c.High = l.format(low), l.format(high)
 	}
 	if !f.Valid {
 		c.Why = f.Invalid[0]
@@ -110,8 +115,9 @@ func (c *cell) addRatio(r *Ratio) {
 		c.Ratio = noFigure
 		return
 	case r.Min != nil:
-		c.RatioLow, c.RatioHigh = ratio(*r.Min), ratio(*r.Max)
-		c.Undecided = *r.Min <= 1 && 1 <= *r.Max
+		low, high := spread(r.Interval, *r.Min, *r.Max)
+		c.RatioLow, c.RatioHigh = ratio(low), ratio(high)
+		c.Undecided = low <= 1 && 1 <= high
 	}
 	c.Ratio = ratio(*r.Value)
 }
@@ -121,7 +127,7 @@ func (f *Figure) n() string {
 	switch {
 	case len(f.Points) > 0:
 		return plural(len(f.Points)-1, "count")
-	case f.Scenario == idleScenario:
+	case f.Scenario == idleScenario || f.Scenario == pingScenario:
 		return plural(len(f.Samples), "measurement")
 	}
 	return plural(len(f.Samples), "round")

@@ -20,6 +20,9 @@ func (r *Run) WriteMarkdown(w io.Writer) error {
 	out.line("**%s**: %s", escaped(string(standing)), escaped(why))
 	out.list(r.findings())
 	out.list(r.troubles())
+	if climbs := r.climbGrid(); len(climbs.Rows) > 0 {
+		out.grid("## "+escaped(climbs.Title), climbs)
+	}
 	out.line("## Figures")
 	out.sections(r)
 	out.list(r.legend())
@@ -34,9 +37,7 @@ func (r *Run) WriteMarkdown(w io.Writer) error {
 	out.fence(append([]string{r.again(), ""}, r.commands()...))
 	out.line("## Raw tables")
 	for _, g := range grids {
-		out.line("<details><summary>%s</summary>", html.EscapeString(g.Title)) // not Markdown until the next empty line
-		out.line("%s", escaped(g.Note))
-		out.table(g.Head, g.Columns, g.Rows)
+		out.grid("<details><summary>"+html.EscapeString(g.Title)+"</summary>", g) // not Markdown until the next empty line
 		out.line("</details>")
 	}
 	out.line("Everything else is in `%s` beside this file; `report.html` has the charts.", FileName)
@@ -60,6 +61,13 @@ func (m *markdown) list(lines []string) {
 	if len(lines) > 0 {
 		m.WriteString("\n")
 	}
+}
+
+// grid is a plain table under its heading, which is Markdown.
+func (m *markdown) grid(heading string, g grid) {
+	m.line("%s", heading)
+	m.line("%s", escaped(g.Note))
+	m.table(g.Head, g.Columns, g.Rows)
 }
 
 // table has cells that are escaped; the first columns hold text, the others numbers.

@@ -31,6 +31,7 @@ type page struct {
 	Troubles []string
 	Base     string
 	Variants []Variant
+	Climbs   grid // of a run up to very many connections
 	Sections []pageSection
 	Legend   []string
 	Figures  []pageFigure
@@ -97,7 +98,7 @@ func (r *Run) page() (*page, error) {
 		Style: template.CSS(pageStyle), Title: r.title(), Started: r.Started.UTC().Format("2 January 2006, 15:04 UTC"),
 		Standing: standing, Class: standingClasses[standing], Why: why,
 		Findings: r.findings(), Troubles: r.troubles(), Base: r.base(), Variants: r.Configuration.Variants,
-		Legend: r.legend(), Facts: r.facts(), Method: r.method(), Again: r.again(), Commands: r.commands(), Grids: grids,
+		Legend: r.legend(), Facts: r.facts(), Method: r.method(), Again: r.again(), Commands: r.commands(), Grids: grids, Climbs: r.climbGrid(),
 		Data:     template.URL("data:application/json;base64," + base64.StdEncoding.EncodeToString(data)),
 		DataSize: fmt.Sprintf("%.0f KiB", float64(len(data))/1024), FileName: FileName, ID: r.ID,
 	}

@@ -127,8 +127,12 @@ func (r *Run) memoryFigure() figure {
 
 // ladderFigure has a small plot for each variant: their scales differ by a thousand.
 func (r *Run) ladderFigure() figure {
+	point := "a fresh server"
+	if r.Million != nil {
+		point = "a step of the same server"
+	}
 	f := figure{Title: "Ladder: resident memory over connections", Small: true,
-		Caption: "MiB of growth since the server was ready, as the load left it; each point a fresh server. Line: Theil-Sen. The scales differ."}
+		Caption: "MiB of growth since the server was ready, as the load left it; each point " + point + ". Line: Theil-Sen. The scales differ."}
 	for _, variant := range r.Configuration.Variants {
 		ladder := r.Figure(variant.Name, idleScenario, ResidentBytes)
 		if ladder == nil || ladder.Value == nil {
@@ -138,7 +142,7 @@ func (r *Run) ladderFigure() figure {
 		p := chart.Plot{
 			ID: fmt.Sprintf("ladder-%d", style), Title: variant.Name + ": resident memory over connections", Width: smallWidth, Height: smallHeight,
 			Description: fmt.Sprintf("%s bytes per connection, slopes between two points from %s to %s.", count(*ladder.Value), count(*ladder.Min), count(*ladder.Max)),
-			X:           chart.Axis{Label: "connections", Format: count}, Y: chart.Axis{Label: "MiB"},
+			X:           chart.Axis{Label: "connections", Format: thousands}, Y: chart.Axis{Label: "MiB"},
 			Series: []chart.Series{
 				{Style: style, Form: chart.Fit, Points: fitLine(ladder)},
 				{Name: fmt.Sprintf("%s, %s B/conn", variant.Name, count(*ladder.Value)), Style: style, Form: chart.Dots, Points: ladderPoints(ladder.Points)},
@@ -147,6 +151,17 @@ func (r *Run) ladderFigure() figure {
 		f.Drawings = append(f.Drawings, p.SVG())
 	}
 	return f
+}
+
+// thousands prints a count where there is little room: 250k, 1M.
+func thousands(v float64) string {
+	switch {
+	case v >= 1e6:
+		return short(v/1e6) + "M"
+	case v >= 1e3:
+		return short(v/1e3) + "k"
+	}
+	return short(v)
 }
 
 func ladderPoints(points []verdict.Point) []chart.Point {

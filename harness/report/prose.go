@@ -21,13 +21,19 @@ func (r *Run) usedSections() []usedSection {
 			used = append(used, usedSection{described.Title(), described.Shows, s.lines})
 		}
 	}
+	if r.Million != nil {
+		return used // there were several load generators at a time
+	}
 	tool := usedSection{title: "load generator, its own share", shows: "what the tool took of the machine that it shares with the server"}
 	for _, l := range toolLines {
 		if r.scenario(l.scenario) != nil {
 			tool.lines = append(tool.lines, l)
 		}
 	}
-	return append(used, tool)
+	if len(tool.lines) > 0 {
+		used = append(used, tool)
+	}
+	return used
 }
 
 func (r *Run) title() string { return "chatmonitor: run " + r.ID }
@@ -43,6 +49,9 @@ var headlines = []struct{ scenario, name, what string }{
 // findings compare the variants with the base, a sentence for each headline.
 func (r *Run) findings() []string {
 	var sentences []string
+	if r.Million != nil {
+		sentences = r.Million.ends()
+	}
 	for _, h := range headlines {
 		text := ""
 		for _, v := range r.Configuration.Variants {
@@ -78,6 +87,8 @@ func (r *Run) busy() bool {
 
 func loadText(v float64) string { return fmt.Sprintf("%.2f", v) }
 
+const interruptedNote = invalid + " The run was interrupted: what is missing was not measured."
+
 // troubles are what went wrong, and why figures are missing.
 func (r *Run) troubles() []string {
 	var lines []string
@@ -90,21 +101,30 @@ func (r *Run) troubles() []string {
 		lines = append(lines, invalid+" "+failure.String())
 	}
 	if r.Interrupted {
-		lines = append(lines, invalid+" The run was interrupted: what is missing was not measured.")
+		lines = append(lines, interruptedNote)
 	}
 	return lines
 }
 
+const sharedNote = "The server, the load generator and the broker share the machine."
+
 // method says how the run was made.
 func (r *Run) method() []string {
+	if r.Million != nil {
+		return append(r.Million.method(), sharedNote)
+	}
 	lines := []string{
 		"Each measurement has a fresh server process and a fresh load generator, one after the other; " + r.Configuration.Order + ".",
 		"The load is open: records are due on a schedule that no slow answer delays, and times begin when a record was due.",
 		"Every delivery is checked: once to each receiver, byte for byte, in order within a partition.",
 		"Memory is read from /proc and from Go's own metrics: before the first connection, with all of them held as the load left it, and after a full collection.",
-		"The server, the load generator and the broker share the machine.",
+		sharedNote,
 	}
-	if n := r.Configuration.Rounds; n > 1 {
+	switch n := r.Configuration.Rounds; {
+	case n >= verdict.BootstrapFrom:
+		lines = append(lines, fmt.Sprintf("Intervals are of the median of %d rounds, for ratios of the median of their paired ratios: percentile bootstrap, %g %%. Slopes: the smallest and the largest between two counts.",
+			n, 100*wantedCoverage))
+	case n > 1:
 		lines = append(lines, fmt.Sprintf("Spreads are the smallest and the largest round: of %d rounds they hold the median of all rounds there could be in %.3g %% of cases.",
 			n, 100*verdict.MedianCoverage(n)))
 	}

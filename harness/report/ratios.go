@@ -8,12 +8,14 @@ import (
 
 // Ratio compares a figure with the base's in the same run.
 type Ratio struct {
-	Base    string    `json:"base"`
-	Value   *float64  `json:"value"` // null: there is none, see unavailable
-	Min     *float64  `json:"min,omitempty"`
-	Max     *float64  `json:"max,omitempty"`
-	Samples []float64 `json:"samples,omitempty"` // of the paired rounds; none: the two figures were divided
-	Valid   bool      `json:"valid"`
+	Base  string   `json:"base"`
+	Value *float64 `json:"value"` // null: there is none, see unavailable
+	Min   *float64 `json:"min,omitempty"`
+	Max   *float64 `json:"max,omitempty"`
+	// Interval is of the median of the paired ratios, where there are rounds enough.
+	Interval *Interval `json:"interval,omitempty"`
+	Samples  []float64 `json:"samples,omitempty"` // of the paired rounds; none: the two figures were divided
+	Valid    bool      `json:"valid"`
 	// Unavailable says why there is no value.
 	Unavailable string `json:"unavailable,omitempty"`
 }
@@ -49,9 +51,9 @@ func (f *Figure) over(base *Figure) *Ratio {
 		return out
 	}
 	if len(f.Points) == 0 {
-		if s := verdict.Summarize(verdict.PairedRatios(inSameRounds(f, base))); s.Count > 1 {
-			out.Value, out.Min, out.Max = &s.Median, &s.Min, &s.Max
-			out.Samples = verdict.PairedRatios(inSameRounds(f, base))
+		paired := verdict.PairedRatios(inSameRounds(f, base))
+		if s := verdict.Summarize(paired); s.Count > 1 {
+			out.Value, out.Min, out.Max, out.Interval, out.Samples = &s.Median, &s.Min, &s.Max, intervalOf(paired), paired
 			return out
 		}
 	}

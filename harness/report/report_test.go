@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -62,7 +63,11 @@ func broadcasted(variant string, round int, last float64) Measurement {
 	return Measurement{Variant: variant, Scenario: "broadcast", Round: round, Connections: 500, Loadgen: json.RawMessage(text)}
 }
 
-func sampleRun() *Run {
+func sampleRun() *Run { return sampleOfRounds(3) }
+
+// sampleOfRounds is such a run with more rounds, or fewer; each is slower than the one
+// before.
+func sampleOfRounds(rounds int) *Run {
 	r := &Run{
 		Schema: Schema, ID: "20261123T010000Z-0123456789ab", Started: time.Date(2026, 11, 23, 1, 0, 0, 0, time.UTC),
 		Environment: Environment{
@@ -76,10 +81,10 @@ func sampleRun() *Run {
 			Base:     "floor",
 			Scenarios: []Scenario{
 				{Name: "idle", Connections: []int{500, 1000}, Rounds: 1},
-				{Name: "push", Connections: []int{1000}, Rounds: 3, RatePerSecond: 200, DurationSeconds: 10, WarmupSeconds: 2, Receivers: 1},
-				{Name: "broadcast", Connections: []int{500}, Rounds: 3, RatePerSecond: 4, DurationSeconds: 5, WarmupSeconds: 1, Receivers: 500},
+				{Name: "push", Connections: []int{1000}, Rounds: rounds, RatePerSecond: 200, DurationSeconds: 10, WarmupSeconds: 2, Receivers: 1},
+				{Name: "broadcast", Connections: []int{500}, Rounds: rounds, RatePerSecond: 4, DurationSeconds: 5, WarmupSeconds: 1, Receivers: 500},
 			},
-			Connections: 1000, RatePerSecond: 200, DurationSeconds: 10, Rounds: 3,
+			Connections: 1000, RatePerSecond: 200, DurationSeconds: 10, Rounds: rounds,
 		},
 		Failures: []Failure{},
 		Measurements: []Measurement{
@@ -88,7 +93,7 @@ func sampleRun() *Run {
 			idle("reactor", 1000, 900), idle("goroutine-plain", 1000, 18000),
 		},
 	}
-	for round := 1; round <= 3; round++ {
+	for round := 1; round <= rounds; round++ {
 		drift := float64(round)
 		r.Measurements = append(r.Measurements, pushed("floor", round, 100e3*drift, 800e3*drift, 0),
 			broadcasted("floor", round, 20e6*drift), broadcasted("reactor", round, 25e6*drift), broadcasted("goroutine-plain", round, 50e6*drift),
@@ -96,6 +101,60 @@ func sampleRun() *Run {
 	}
 	r.DeriveFigures()
 	return r
+}
+
+// calibratedRun is one whose rate follows from what was found first.
+func calibratedRun() *Run {
+	r := sampleRun()
+	r.Configuration.CalibrateShare = 0.3
+	r.Configuration.Scenarios[1].RateFrom = "30 % of what reactor, the weakest, sustains"
+	r.Calibration = []Calibration{{Scenario: "push", Variant: "reactor", Connections: 500, SustainedPerSecond: 800, Tries: []Try{
+		{RatePerSecond: 800, Sustained: true, P99Ns: 12e6}, {RatePerSecond: 1600, Because: "the sender lagged"},
+	}}}
+	return r
+}
+
+func TestCalibrationInReports(t *testing.T) {
+	var text, markdown bytes.Buffer
+	r := calibratedRun()
+	if err := errors.Join(r.Print(&text), r.WriteMarkdown(&markdown)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"push: 200 records/s (30 % of what reactor, the weakest, sustains), each to 1 of"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, &text)
+		}
+	}
+	for _, want := range []string{"| push | reactor | 500 | 800 | yes | 12.0 |", "| push | reactor | 500 | 1600 | no: the sender lagged | - |", "--calibrate=0.3"} {
+		if !strings.Contains(markdown.String(), want) {
+			t.Errorf("the Markdown does not say %q:\n%s", want, &markdown)
+		}
+	}
+}
+
+func TestIntervalsFromSixRounds(t *testing.T) {
+	if f := sampleOfRounds(5).Figure("reactor", "push", PushP50); f.Interval != nil || f.Ratio.Interval != nil {
+		t.Error("five rounds have an interval")
+	}
+	r := sampleOfRounds(6)
+	f := r.Figure("reactor", "push", PushP50)
+	if f.Interval == nil || f.Interval.Low <= *f.Min || f.Interval.High >= *f.Max || f.Interval.Low >= *f.Value {
+		t.Fatalf("%+v of %v", f.Interval, f.Samples)
+	}
+	if i := f.Ratio.Interval; i == nil || i.Low != 2 || i.High != 2 { // whatever drifts, it is twice the floor's
+		t.Errorf("ratio %+v", i)
+	}
+	if lost := r.Figure("reactor", "push", RecordsLost); lost.Interval != nil {
+		t.Error("a sum has an interval of a median")
+	}
+	c := f.cell(line{format: milliseconds, ratio: true})
+	if want := milliseconds(f.Interval.Low); c.Low != want {
+		t.Errorf("%s is printed, not %s", c.Low, want)
+	}
+	var out bytes.Buffer
+	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "95 % bootstrap interval") || strings.Contains(out.String(), "median of the rounds (smallest..largest)") {
+		t.Errorf("%v\n%s", err, &out)
+	}
 }
 
 func wantFigure(t *testing.T, r *Run, variant, scenario, name string, value, low, high float64) {

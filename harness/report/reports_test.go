@@ -269,7 +269,7 @@ func TestMemoryAddsUp(t *testing.T) {
 	for _, bar := range all.bars {
 		m := highest(r.measured(bar.variant, idleScenario))[0]
 		total := 0.0
-		for _, of := range []sloped{{of: residentBytes, afterGC: bar.afterGC}, {of: slopeFigures[4].of, afterGC: bar.afterGC}} {
+		for _, of := range []sloped{{of: residentBytes, afterGC: bar.afterGC}, {of: slabBytes, afterGC: bar.afterGC}} {
 			bytes, err := m.difference(of)
 			if err != nil {
 				t.Fatal(err)

@@ -36,9 +36,11 @@ type Run struct {
 	Interrupted   bool          `json:"interrupted"` // it was ended before its time
 	Environment   Environment   `json:"environment"`
 	Configuration Configuration `json:"configuration"`
+	Calibration   []Calibration `json:"calibration,omitempty"` // what rates follow from
 	Figures       []Figure      `json:"figures"`
 	Failures      []Failure     `json:"failures"`
 	Measurements  []Measurement `json:"measurements"`
+	Million       *Million      `json:"million,omitempty"` // of a run up to very many connections
 }
 
 // Environment is where the run took place, and what was run.
@@ -70,6 +72,7 @@ type Configuration struct {
 	RatePerSecond   float64    `json:"rate_per_second"`
 	DurationSeconds float64    `json:"duration_seconds"`
 	WarmupSeconds   float64    `json:"warmup_seconds"`
+	CalibrateShare  float64    `json:"calibrate_share,omitempty"` // of what the weakest variant sustains; 0: rates were given
 	Rounds          int        `json:"rounds"`
 	Seed            uint64     `json:"seed"`
 	Order           string     `json:"order"` // in which order the variants took turns
@@ -99,9 +102,27 @@ type Scenario struct {
 	Connections     []int   `json:"connections"` // the counts that are measured, rising
 	Rounds          int     `json:"rounds"`
 	RatePerSecond   float64 `json:"rate_per_second,omitempty"` // of records, where there are any
+	RateFrom        string  `json:"rate_from,omitempty"`       // what the rate follows from, if it was not given
 	DurationSeconds float64 `json:"duration_seconds,omitempty"`
 	WarmupSeconds   float64 `json:"warmup_seconds,omitempty"`
 	Receivers       int     `json:"receivers,omitempty"` // of each record
+}
+
+// Calibration is what a variant sustains of a scenario.
+type Calibration struct {
+	Scenario           string  `json:"scenario"`
+	Variant            string  `json:"variant"`
+	Connections        int     `json:"connections"`
+	SustainedPerSecond float64 `json:"sustained_per_second"` // to a factor of 1.4; 0: none of the rates
+	Tries              []Try   `json:"tries"`                // in their order
+}
+
+// Try is one rate with a fresh server.
+type Try struct {
+	RatePerSecond float64 `json:"rate_per_second"`
+	Sustained     bool    `json:"sustained"`
+	P99Ns         float64 `json:"p99_ns,omitempty"` // due to received
+	Because       string  `json:"because,omitempty"`
 }
 
 // Bound is one limit on the number of connections.
@@ -159,6 +180,7 @@ type LoadgenResult struct {
 		Held           int     `json:"held"`
 		Failed         int     `json:"failed"`
 		Dropped        int     `json:"dropped"`
+		PingsAnswered  int     `json:"pings_answered"`
 		ConnectSeconds float64 `json:"connect_seconds"`
 		Ramp           []struct {
 			Connections int     `json:"connections"`

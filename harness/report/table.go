@@ -8,11 +8,17 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"chatmonitor/harness/verdict"
 )
 
 // Print writes the comparative table and what must be known to read it.
 func (r *Run) Print(w io.Writer) error {
 	var out strings.Builder
+	if r.Million != nil {
+		r.printClimbs(&out)
+		return writeText(w, out.String())
+	}
 	standing, why := r.Standing()
 	fmt.Fprintf(&out, "%s: %s\n\n", standing, why)
 	r.writeTable(&out)
@@ -57,15 +63,22 @@ func (s Scenario) Title() string {
 		counts = append(counts, count(float64(n)))
 	}
 	connections := strings.Join(counts, " / ") + " connections"
-	if s.RatePerSecond == 0 {
+	switch {
+	case s.Name == pingScenario:
+		return s.Name + ": " + connections + " that do nothing but answer the server's pings"
+	case s.RatePerSecond == 0:
 		return s.Name + ": " + connections + ", with a rule each, at rest"
 	}
 	to := fmt.Sprintf("to %s of %s", count(float64(s.Receivers)), connections)
 	if s.Receivers > 1 && s.Receivers == s.Connections[len(s.Connections)-1] {
 		to = "to all of " + connections
 	}
-	return fmt.Sprintf("%s: %g records/s, each %s; %s of %g s after %g s of warm-up",
-		s.Name, s.RatePerSecond, to, rounds(s.Rounds), s.DurationSeconds, s.WarmupSeconds)
+	from := ""
+	if s.RateFrom != "" {
+		from = " (" + s.RateFrom + ")"
+	}
+	return fmt.Sprintf("%s: %g records/s%s, each %s; %s of %g s after %g s of warm-up",
+		s.Name, s.RatePerSecond, from, to, rounds(s.Rounds), s.DurationSeconds, s.WarmupSeconds)
 }
 
 func rounds(n int) string {
@@ -113,9 +126,10 @@ func (r *Run) legend() []string {
 	var lines []string
 	if r.scenario(idleScenario) != nil {
 		lines = append(lines, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
+		lines = append(lines, r.projection()...)
 	}
 	if r.scenario(pushScenario) != nil || r.scenario(broadcastScenario) != nil {
-		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds (smallest..largest).")
+		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds ("+r.spreadNote()+").")
 	}
 	if r.scenario(broadcastScenario) != nil {
 		lines = append(lines, "Deliveries/s: receivers / median time to the last of them.")
@@ -130,6 +144,34 @@ func (r *Run) legend() []string {
 		}
 	}
 	return lines
+}
+
+// projectedConnections is what slopes are carried on to, apart from what was measured.
+const projectedConnections = 1_000_000
+
+// projection carries the slopes on to a million, unless so many were measured.
+func (r *Run) projection() []string {
+	var each []string
+	for _, v := range r.Configuration.Variants {
+		f, base := r.Figure(v.Name, idleScenario, ResidentBytes), r.Figure(v.Name, idleScenario, BaselineBytes)
+		if f == nil || base == nil || f.Value == nil || base.Value == nil || !f.Valid || r.Configuration.Connections >= projectedConnections {
+			continue
+		}
+		each = append(each, fmt.Sprintf("%s %s", v.Name, gibibytes(*base.Value+projectedConnections**f.Value)))
+	}
+	if each == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("Projected, not measured: with %s connections, resident as left: %s; harness million measures it.",
+		count(projectedConnections), strings.Join(each, ", "))}
+}
+
+// spreadNote says what stands in brackets behind the median of rounds.
+func (r *Run) spreadNote() string {
+	if r.Configuration.Rounds >= verdict.BootstrapFrom {
+		return fmt.Sprintf("%g %% bootstrap interval", 100*wantedCoverage)
+	}
+	return "smallest..largest"
 }
 
 // scenario is one that took place; nil if it did not.
@@ -185,6 +227,8 @@ func count(v float64) string {
 
 // milliseconds prints nanoseconds with three digits that count.
 func milliseconds(ns float64) string { return threeDigits(ns / 1e6) }
+
+func microseconds(ns float64) string { return threeDigits(ns / 1e3) }
 
 func seconds(v float64) string { return threeDigits(v) }
 

@@ -14,8 +14,10 @@ type Moment string
 
 // The moments, in the order in which they come.
 const (
-	Ready Moment = "ready" // the server is ready; nobody is connected
-	Held  Moment = "held"  // all connections are up and were answered once; the load waits
+	Ready  Moment = "ready"  // the server is ready; nobody is connected
+	Rested Moment = "rested" // some time later
+	Held   Moment = "held"   // all connections are up and were answered once; the load waits
+	Pinged Moment = "pinged" // some time later: only the server's own pings went to and fro
 )
 
 // Probe is one snapshot to take.
@@ -37,6 +39,11 @@ type Scenario struct {
 	// that has no rules.
 	OneGroupFlags []string
 
+	// ServerFlags are the server's besides those that it always gets.
+	ServerFlags []string
+	// Application: servers without one have no part in it.
+	Application bool
+
 	// Receivers is how many connections get each record; 0: all of them.
 	Receivers int
 	// MaxConnections bounds how many connections there are; 0: --connections does.
@@ -47,6 +54,8 @@ type Scenario struct {
 	Ladder []float64
 	// Rounds: the scenario is repeated --rounds times. Otherwise it runs once.
 	Rounds bool
+	// Calibrated: its rate may follow from what the servers sustain.
+	Calibrated bool
 	// Timed: it takes warm-up and duration; else only the time to connect.
 	Timed bool
 	// RatePerSecond is the scenario's own, of records; 0: --rate is.
@@ -79,6 +88,23 @@ var All = []Scenario{
 		},
 	},
 	{
+		Name:        "ping",
+		Shows:       "processor time of one idle ping: connections that do nothing but answer them",
+		Loadgen:     "idle",
+		Flags:       target,
+		ServerFlags: []string{"--idle-ping=" + idlePing.String()},
+		Application: true,
+		// They come up before the first of them has been silent for so long.
+		MaxConnections: 5000,
+		Ladder:         []float64{1},
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Rested, Settle: 5 * time.Second},
+			{At: Held},
+			{At: Pinged, Settle: 20 * time.Second},
+		},
+	},
+	{
 		Name:    "push",
 		Shows:   "latency of a push at a fixed rate, to one session each, while all others rest",
 		Loadgen: "push",
@@ -89,6 +115,7 @@ var All = []Scenario{
 		Receivers:     1,
 		Ladder:        []float64{1},
 		Rounds:        true,
+		Calibrated:    true,
 		Timed:         true,
 		Probes: []Probe{
 			{At: Ready, GC: true},
@@ -105,6 +132,7 @@ var All = []Scenario{
 		MaxConnections: 5000,
 		Ladder:         []float64{1},
 		Rounds:         true,
+		Calibrated:     true,
 		Timed:          true,
 		RatePerSecond:  broadcastRate,
 		Probes: []Probe{
@@ -113,6 +141,10 @@ var All = []Scenario{
 		},
 	},
 }
+
+// idlePing is the silence after which the servers of scenario ping send one: some
+// 40,000 pings in its time, since the kernel counts processor time in steps of 10 ms.
+const idlePing = 2 * time.Second
 
 // broadcastRate is low enough that a record is with its last receiver before the
 // next is due, with every variant: two cores push 5,000 sessions in 50 to 150 ms.
@@ -126,6 +158,9 @@ func Names() []string {
 	}
 	return names
 }
+
+// Usual are the names of those that make a short run.
+func Usual() []string { return []string{"idle", "push", "broadcast"} }
 
 // Named returns the scenario with that name.
 func Named(name string) (Scenario, error) {

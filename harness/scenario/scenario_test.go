@@ -14,7 +14,7 @@ var load = Load{
 }
 
 func TestTableIsSound(t *testing.T) {
-	order := []Moment{Ready, Held}
+	order := []Moment{Ready, Rested, Held, Pinged}
 	for _, s := range All {
 		t.Run(s.Name, func(t *testing.T) {
 			if s.Shows == "" || s.Loadgen == "" {
@@ -46,7 +46,7 @@ func TestTableIsSound(t *testing.T) {
 
 func TestNamedListsWhatThereIs(t *testing.T) {
 	_, err := Named("busy")
-	if err == nil || !strings.Contains(err.Error(), "idle, push, broadcast") {
+	if err == nil || !strings.Contains(err.Error(), strings.Join(Names(), ", ")) {
 		t.Errorf("error %v does not name the scenarios", err)
 	}
 }
@@ -97,5 +97,13 @@ func TestWhatALoadComesTo(t *testing.T) {
 	}
 	if got := []float64{push.Rate(200), broadcast.Rate(200)}; !slices.Equal(got, []float64{200, 4}) {
 		t.Errorf("rates %v", got)
+	}
+}
+
+func TestUsualScenariosExist(t *testing.T) {
+	for _, name := range Usual() {
+		if _, err := Named(name); err != nil {
+			t.Error(err)
+		}
 	}
 }

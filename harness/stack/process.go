@@ -21,6 +21,18 @@ type Command struct {
 	LogPath string   // where its standard error goes
 }
 
+// Line is the command as a run records it: with the program as it is seen from the
+// working folder, since where that lies is the machine's own affair.
+func (c Command) Line() []string {
+	path := c.Path
+	if folder, err := os.Getwd(); err == nil {
+		if near, err := filepath.Rel(folder, path); err == nil && filepath.IsLocal(near) {
+			path = near
+		}
+	}
+	return append([]string{path}, c.Args...)
+}
+
 // Process is a running child. Whoever starts one stops it, always:
 //
 //   - Stop sends signals to its own pid only;

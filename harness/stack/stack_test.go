@@ -264,6 +264,22 @@ func TestStartOfWhatIsNotThere(t *testing.T) {
 	}
 }
 
+func TestLineNamesTheProgramFromHere(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(here, "bin", "server"): "bin/server",
+		"/opt/elsewhere/server":              "/opt/elsewhere/server",
+		"server":                             "server",
+	} {
+		if got := (Command{Path: path, Args: []string{"--echo"}}).Line(); got[0] != want || got[1] != "--echo" || len(got) != 2 {
+			t.Errorf("%s is recorded as %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestLogAttribute(t *testing.T) {
 	line := `time=2026-11-23T01:00:00Z level=INFO msg="admin listening" address=127.0.0.1:80 note="say \"msg=listening\" twice" last=1`
 	tests := []struct{ line, key, want string }{

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -21,6 +22,34 @@ func MedianCoverage(n int) float64 {
 		return 0
 	}
 	return 1 - math.Pow(2, float64(1-n))
+}
+
+// BootstrapFrom is the number of samples from which on a bootstrap says more than their
+// range: that of six holds the median in 97 % of cases.
+const BootstrapFrom = 6
+
+// resamples is how many times the bootstrap draws: of two thousand medians, an interval
+// that covers 95 % ends at the 50th from either side.
+const resamples = 2000
+
+// BootstrapMedian is the median with the percentile bootstrap's interval (Efron 1979):
+// medians of as many samples drawn from the samples, with replacement. The draws are
+// the same for the same samples. ok is false for fewer than BootstrapFrom of them.
+func BootstrapMedian(samples []float64, coverage float64) (interval Interval, ok bool) {
+	if len(samples) < BootstrapFrom {
+		return Interval{}, false
+	}
+	random := rand.New(rand.NewPCG(0, uint64(len(samples))))
+	medians, drawn := make([]float64, resamples), make([]float64, len(samples))
+	for i := range medians {
+		for j := range drawn {
+			drawn[j] = samples[random.IntN(len(samples))]
+		}
+		medians[i] = Median(drawn)
+	}
+	slices.Sort(medians)
+	cut := int((1 - coverage) / 2 * resamples)
+	return Interval{Value: Median(samples), Low: medians[cut], High: medians[resamples-1-cut], Coverage: coverage}, true
 }
 
 // IndependentRatio is how many times larger the samples of a are than those of b,

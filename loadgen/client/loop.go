@@ -38,6 +38,7 @@ type Loop struct {
 	conns   []conn          // each guarded by its stripe's mu
 	stripes [stripes]stripe // connection i belongs to stripe i%stripes
 	armed   atomic.Int64    // connections with a deadline
+	pings   atomic.Int64    // that were answered
 
 	// owned by the goroutine of Run
 	handler    Handler
@@ -355,3 +356,6 @@ func (l *Loop) snapshot(i int) conn {
 	defer s.mu.Unlock()
 	return l.conns[i]
 }
+
+// PingsAnswered is how many pings of servers were answered, for any goroutine.
+func (l *Loop) PingsAnswered() int64 { return l.pings.Load() }

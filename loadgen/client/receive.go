@@ -123,6 +123,7 @@ func (l *Loop) take(i int, f frame, nowNs int64) error {
 		if err := l.send(i, opPong, f.payload); err != nil {
 			return fmt.Errorf("answer a ping: %w", err)
 		}
+		l.pings.Add(1)
 		return nil
 	case opPong:
 		return nil

@@ -117,6 +117,9 @@ func TestConversationSplitAtEveryByte(t *testing.T) {
 			t.Fatalf("cut at byte %d:\n%s\nwant\n%s", cut, got, want)
 		}
 		p.expectAnswers(t, cut)
+		if n := p.loop.PingsAnswered(); n != 2 {
+			t.Fatalf("cut at byte %d: %d pings are counted", cut, n)
+		}
 		if n := len(p.loop.unfinished); n != 0 {
 			t.Fatalf("cut at byte %d: %d buffers kept", cut, n)
 		}
