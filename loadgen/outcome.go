@@ -71,7 +71,9 @@ type rampPoint struct {
 	Seconds     float64 `json:"seconds"`
 }
 
-func (c *connections) counts() []*int { return []*int{&c.Asked, &c.Held, &c.Failed, &c.Dropped, &c.PingsAnswered} }
+func (c *connections) counts() []*int {
+	return []*int{&c.Asked, &c.Held, &c.Failed, &c.Dropped, &c.PingsAnswered}
+}
 
 func (c *connections) merge(from connections) {
 	addCounts(c, &from)
