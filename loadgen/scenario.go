@@ -62,14 +62,14 @@ func (sc scenario) run(ctx context.Context, p *program, args []string) (exitCode
 	if !sc.target.Part.isWhole() {
 		return exitFine, g.tell(message{Event: eventOutcome, Outcome: out})
 	}
-	if err := out.writeHistograms(sc.files.HGRM); err != nil {
-		return exitFailed, err
-	}
 	result, err := out.result()
 	if err != nil {
 		return exitFailed, err
 	}
-	return result.exitCode(), p.print(result, sc.output)
+	if err := p.print(result, sc.output); err != nil {
+		return exitFailed, err
+	}
+	return result.exitCode(), out.writeHistograms(sc.files.HGRM) // last: a full disk must not cost the result
 }
 
 func (sc scenario) measure(ctx context.Context, p *program, args []string, g gate) (*outcome, error) {

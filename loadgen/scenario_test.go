@@ -279,6 +279,17 @@ func TestFilesOfARun(t *testing.T) {
 	}
 }
 
+func TestHistogramsThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "push-lag.hgrm"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	done := runLoadgen(t, newFakeServer(t), quickPush("--hgrm="+dir)...)
+	if done.code != exitFailed || !strings.Contains(done.stderr, "push-lag") || done.result.Records == nil {
+		t.Errorf("exit code %d, stderr %q, result %q", done.code, done.stderr, done.stdout)
+	}
+}
+
 func TestProgressForOthersThanTerminals(t *testing.T) {
 	var stderr bytes.Buffer
 	told := tellPeople(&stderr, false)
