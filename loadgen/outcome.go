@@ -246,6 +246,7 @@ type outcome struct {
 	Series     map[int64][]byte             `json:"series,omitempty"` // packed histograms of response, by second
 	Faults     map[string]int               `json:"faults,omitempty"` // of the server
 	Troubles   map[string]int               `json:"troubles,omitempty"`
+	Unwritten  []string                     `json:"unwritten,omitempty"` // why samples are not in their file
 	Self       usage                        `json:"self"`
 }
 
@@ -264,6 +265,7 @@ func (o *outcome) merge(from *outcome) error {
 	}
 	o.Faults = mergeTexts(o.Faults, from.Faults)
 	o.Troubles = mergeTexts(o.Troubles, from.Troubles)
+	o.Unwritten = append(o.Unwritten, from.Unwritten...)
 	o.Self.merge(from.Self)
 	return o.mergeSeries(from.Series)
 }

@@ -69,7 +69,7 @@ func (sc scenario) run(ctx context.Context, p *program, args []string) (exitCode
 	if err := p.print(result, sc.output); err != nil {
 		return exitFailed, err
 	}
-	return result.exitCode(), out.writeHistograms(sc.files.HGRM) // last: a full disk must not cost the result
+	return result.exitCode(), out.writeFiles(sc.files) // last: a full disk must not cost the result
 }
 
 func (sc scenario) measure(ctx context.Context, p *program, args []string, g gate) (*outcome, error) {
@@ -179,15 +179,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// writeHistograms leaves files for HdrHistogram's plotter.
-func (o *outcome) writeHistograms(dir string) error {
-	if dir == "" {
-		return nil
+// writeFiles leaves files for HdrHistogram's plotter, and tells what is missing from those of the samples.
+func (o *outcome) writeFiles(to fileFlags) error {
+	var failures []error
+	for _, why := range o.Unwritten {
+		failures = append(failures, errors.New(why))
+	}
+	if to.HGRM == "" {
+		return errors.Join(failures...)
 	}
 	for name, histogram := range o.allHistograms() {
-		if err := histogram.WritePercentiles(dir, o.Scenario+"-"+name); err != nil {
-			return err
-		}
+		failures = append(failures, histogram.WritePercentiles(to.HGRM, o.Scenario+"-"+name))
 	}
-	return nil
+	return errors.Join(failures...)
 }

@@ -279,14 +279,17 @@ func TestFilesOfARun(t *testing.T) {
 	}
 }
 
-func TestHistogramsThatCannotBeWritten(t *testing.T) {
+// TestFilesThatCannotBeWritten: the tool fails, and still says what it measured.
+func TestFilesThatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "push-lag.hgrm"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	done := runLoadgen(t, newFakeServer(t), quickPush("--hgrm="+dir)...)
-	if done.code != exitFailed || !strings.Contains(done.stderr, "push-lag") || done.result.Records == nil {
-		t.Errorf("exit code %d, stderr %q, result %q", done.code, done.stderr, done.stdout)
+	for flag, want := range map[string]string{"--hgrm=" + dir: "push-lag", "--raw=/dev/full": "no space left"} {
+		done := runLoadgen(t, newFakeServer(t), quickPush(flag)...)
+		if done.code != exitFailed || !strings.Contains(done.stderr, want) || done.result.Records == nil {
+			t.Errorf("%s: exit code %d, stderr %q, result %q", flag, done.code, done.stderr, done.stdout)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -148,24 +149,26 @@ func (s *stream) settle(ctx context.Context, patience time.Duration, done func()
 
 // end closes what begin opened. To be called when the loop has ended; it may be called again.
 func (s *stream) end() error {
-	if s.raw != nil {
-		raw := s.raw
-		s.raw = nil
-		if err := raw.Close(); err != nil {
-			return err
-		}
+	err := s.endRaw()
+	if s.series != nil {
+		_, seriesErr := s.series.End()
+		err = errors.Join(err, seriesErr)
 	}
-	if s.series == nil {
+	return err
+}
+
+func (s *stream) endRaw() error {
+	raw := s.raw
+	if s.raw = nil; raw == nil {
 		return nil
 	}
-	_, err := s.series.End()
-	return err
+	return raw.Close()
 }
 
 // conclude writes what was measured into the outcome, when the loop has ended.
 func (s *stream) conclude(out *outcome) error {
-	if err := s.end(); err != nil {
-		return err
+	if err := s.endRaw(); err != nil {
+		out.Unwritten = append(out.Unwritten, err.Error())
 	}
 	series, err := s.series.End()
 	if err != nil {
