@@ -7,7 +7,7 @@ BIN := bin
 PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
-FULLFLAGS ?= --calibrate=0.3 --rounds=6
+FULLFLAGS ?= --scenarios=all --calibrate=0.3 --rounds=6
 INDEXFLAGS ?= -benchtime=200ms -count=6
 MILLIONFLAGS ?=
 DEMOFLAGS ?=
@@ -49,7 +49,7 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
 
-bench-full: build ## the same with loads that follow from what the servers sustain, and more rounds; half an hour
+bench-full: build ## all scenarios, loads that follow from what the servers sustain, more rounds; some 40 minutes
 	$(BIN)/harness run $(FULLFLAGS)
 
 bench-million: build ## take each server to a million connections, in a virtual machine if need be; says what it lacks

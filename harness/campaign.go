@@ -45,8 +45,16 @@ func (s step) String() string {
 
 // serverArgs are the server's flags that depend on the load.
 func (s step) serverArgs() []string {
-	return append(s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections)), s.scenario.ServerFlags...)
+	args := s.variant.receiverArgs(s.scenario.ReceiversOf(s.connections))
+	for _, flag := range s.scenario.ServerFlags {
+		if flag != echoFlag || !s.variant.echoes {
+			args = append(args, flag)
+		}
+	}
+	return args
 }
+
+const echoFlag = "--echo"
 
 // fileName is how the measurement's logs begin.
 func (s step) fileName() string {

@@ -256,6 +256,26 @@ func TestRunOfPings(t *testing.T) {
 	wantSchema(t, out+"/"+r.ID)
 }
 
+func TestRunOfTheOtherScenarios(t *testing.T) {
+	c, out := startRun(t.Context(), t, "--scenarios=request,connect,churn,slow", "--variants=floor,reactor", "--rounds=1")
+	c.want(t, 0)
+	r, folder := theRun(t, out)
+	if len(r.Measurements) != 8 {
+		t.Fatalf("%d measurements", len(r.Measurements))
+	}
+	for _, m := range r.Measurements {
+		server, load := strings.Join(m.ServerCommand, " "), strings.Join(m.LoadgenCommand, " ")
+		isRequest := m.Scenario == "request"
+		if strings.Contains(load, "/echo ") != isRequest || strings.Contains(load, "--echo") != isRequest || strings.Contains(server, "--echo") != (isRequest && m.Variant == "reactor") {
+			t.Errorf("%s: %s, loaded by %s", m.Scenario, server, load)
+		}
+		if strings.Contains(load, "--groups=1") != (m.Scenario == "churn" || m.Scenario == "slow") {
+			t.Errorf("%s is loaded by %s", m.Scenario, load)
+		}
+	}
+	wantSchema(t, folder)
+}
+
 func wantOrder(t *testing.T, r *report.Run) {
 	t.Helper()
 	var order []string

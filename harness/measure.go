@@ -124,7 +124,7 @@ func (m *measurement) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !m.quiet {
+	if !m.quiet && held.Connections > 0 {
 		m.campaign.progress.say("  %d connections held after %.1f s", held.Connections, held.ConnectSeconds)
 	}
 	if err := m.probe(ctx, held.Connections, scenario.Held, scenario.Pinged); err != nil {
@@ -145,7 +145,7 @@ func (m *measurement) startLoadgen() error {
 		Name: "load generator for " + s.variant.name,
 		Path: c.bin.path(loadgenBinary),
 		Args: s.scenario.LoadgenArgs(scenario.Load{
-			URL:         "ws://" + m.server.Address + "/ws",
+			URL:         "ws://" + m.server.Address + s.scenario.Endpoint(),
 			Connections: s.connections,
 			Sources:     c.sources.take(s.connections),
 			Seed:        c.config.Seed,
@@ -236,9 +236,9 @@ func (m *measurement) judge() []report.Failure {
 		}
 		failures = append(failures, report.Failure{Kind: kind, Reason: reason})
 	}
-	lost := result.Records.Lost + result.Records.Duplicated + result.Records.Wrong + result.Records.Reordered
+	lost := result.Lost() + result.Unsound()
 	if *code == loadgenWrong || lost > 0 {
-		note(report.KindWrong, result.WrongBecause, fmt.Sprintf("%d deliveries were lost, duplicated, wrong or reordered", lost))
+		note(report.KindWrong, result.WrongBecause, fmt.Sprintf("%d deliveries or answers were lost, duplicated, wrong or reordered", lost))
 	}
 	if *code == loadgenInvalid || !result.Valid {
 		note(report.KindInvalid, result.InvalidBecause, "the load generator gives no reason")
@@ -251,10 +251,9 @@ func (m *measurement) judge() []report.Failure {
 }
 
 func (m *measurement) sayResult(result *report.LoadgenResult) {
-	if !m.step.scenario.Timed || m.quiet {
+	l := result.Latency.Response
+	if l.Count == 0 || m.quiet {
 		return
 	}
-	l := result.Latency.Response
-	m.campaign.progress.say("  p50 %.3f ms, p99 %.3f ms, %d of %d deliveries",
-		l.P50Ns/1e6, l.P99Ns/1e6, result.Records.Deliveries, result.Records.DeliveriesExpected)
+	m.campaign.progress.say("  p50 %.3f ms, p99 %.3f ms, %d of %d came", l.P50Ns/1e6, l.P99Ns/1e6, result.Expected()-result.Lost(), result.Expected())
 }

@@ -30,7 +30,7 @@ type runCommand struct {
 	Warmup      time.Duration `default:"1s" help:"Time before it that is checked but not measured."`
 	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
 	Variants    []string      `default:"${variants}" help:"Variants, in this order. The others are compared with floor if it is among them, else with the first."`
-	Scenarios   []string      `default:"${usual}" help:"Scenarios, in this order; there are ${scenarios}."`
+	Scenarios   []string      `default:"${usual}" help:"Scenarios, in this order; there are ${scenarios}; or all."`
 	Seed        uint64        `default:"1" help:"Of texts and of the order of groups."`
 	Out         string        `default:"results/runs" type:"path" help:"Folder in which the run makes its own."`
 	Bin         string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`
@@ -176,10 +176,14 @@ func (c *runCommand) describeScenario(s scenario.Scenario, connections int) repo
 	if s.Rounds {
 		out.Rounds = c.Rounds
 	}
+	if s.Timed || s.RatePerSecond > 0 {
+		out.RatePerSecond, out.Events, out.With = s.Rate(c.Rate), s.Events, s.With
+	}
 	if s.Timed {
-		out.RatePerSecond = s.Rate(c.Rate)
 		out.DurationSeconds, out.WarmupSeconds = c.Duration.Seconds(), c.Warmup.Seconds()
-		out.Receivers = s.ReceiversOf(out.Connections[len(out.Connections)-1])
+		if s.Events == "" {
+			out.Receivers = s.ReceiversOf(out.Connections[len(out.Connections)-1])
+		}
 	}
 	return out
 }
@@ -192,6 +196,9 @@ const (
 )
 
 func chooseScenarios(names []string) ([]scenario.Scenario, error) {
+	if slices.Equal(names, []string{"all"}) {
+		return scenario.All, nil
+	}
 	var chosen []scenario.Scenario
 	for _, name := range names {
 		s, err := scenario.Named(name)

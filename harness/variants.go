@@ -20,11 +20,12 @@ type variant struct {
 	// fixedReceivers: it has no rules, and writes every record to the clients that
 	// came first, as many as its flag --receivers says.
 	fixedReceivers bool
+	echoes         bool   // on /echo, without being told to
 	note           string // what must be known to compare it with the others
 }
 
 var variants = []variant{
-	{name: floorName, binary: "floor", roomBytes: 256, fixedReceivers: true, note: floorNote},
+	{name: floorName, binary: "floor", roomBytes: 256, fixedReceivers: true, echoes: true, note: floorNote},
 	{name: "reactor", binary: "server", roomBytes: 2 << 10},
 	{name: "goroutine-plain", binary: "goroutine", flags: []string{"--profile=plain"}, roomBytes: 40 << 10},
 	{name: "goroutine-tuned", binary: "goroutine", flags: []string{"--profile=tuned"}, roomBytes: 16 << 10},

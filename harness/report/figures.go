@@ -34,6 +34,16 @@ const (
 	LastReceiverP90    = "last_receiver_p90_ns"
 	LastReceiverMax    = "last_receiver_max_ns"
 	DeliveriesPerSec   = "deliveries_per_second"
+	RequestP50         = "request_p50_ns"
+	RequestP99         = "request_p99_ns"
+	UpgradeP50         = "upgrade_p50_ns"
+	UpgradeP99         = "upgrade_p99_ns"
+	PreparedP50        = "prepared_p50_ns"
+	PreparedP99        = "prepared_p99_ns"
+	NewcomerP50        = "newcomer_prepared_p50_ns"
+	NewcomerP99        = "newcomer_prepared_p99_ns"
+	SlowPaused         = "slow_readers"
+	SlowClosed         = "slow_readers_closed"
 	LoadgenBytes       = "loadgen_bytes_per_connection"
 	LoadgenCPUSeconds  = "loadgen_cpu_seconds"
 	LoadgenLagP99      = "loadgen_lag_p99_ns"
@@ -116,13 +126,39 @@ var toolFigures = []sampled{
 
 var lagFigure = sampled{name: LoadgenLagP99, of: func(r *LoadgenResult) float64 { return r.Latency.Lag.P99Ns }}
 
-// accountFigures count deliveries.
+// accountFigures count deliveries, and answers.
 var accountFigures = []sampled{
-	{name: DeliveriesExpected, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.DeliveriesExpected) }},
-	{name: RecordsLost, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Records.Lost) }},
-	{name: RecordsUnsound, sum: true, of: func(r *LoadgenResult) float64 {
-		return float64(r.Records.Duplicated + r.Records.Wrong + r.Records.Reordered)
+	{name: DeliveriesExpected, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Expected()) }},
+	{name: RecordsLost, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Lost()) }},
+	{name: RecordsUnsound, sum: true, of: func(r *LoadgenResult) float64 { return float64(r.Unsound()) }},
+}
+
+// timedFigures are what the scenarios with events show.
+var timedFigures = []struct {
+	scenario string
+	figures  []sampled
+}{
+	{pushScenario, pushFigures},
+	{broadcastScenario, broadcastFigures},
+	{requestScenario, []sampled{
+		{name: RequestP50, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P50Ns }},
+		{name: RequestP99, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P99Ns }},
 	}},
+	{connectScenario, []sampled{
+		{name: ConnectionsHeld, of: heldConnections},
+		{name: UpgradeP50, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P50Ns }},
+		{name: UpgradeP99, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P99Ns }},
+		{name: PreparedP50, of: func(r *LoadgenResult) float64 { return r.Latency.Prepared.P50Ns }},
+		{name: PreparedP99, of: func(r *LoadgenResult) float64 { return r.Latency.Prepared.P99Ns }},
+	}},
+	{churnScenario, slices.Concat(pushFigures, []sampled{
+		{name: NewcomerP50, of: func(r *LoadgenResult) float64 { return r.Latency.Connect.P50Ns }},
+		{name: NewcomerP99, of: func(r *LoadgenResult) float64 { return r.Latency.Connect.P99Ns }},
+	})},
+	{slowScenario, slices.Concat(pushFigures, []sampled{
+		{name: SlowPaused, of: func(r *LoadgenResult) float64 { return float64(r.Slow.Paused) }},
+		{name: SlowClosed, of: func(r *LoadgenResult) float64 { return float64(r.Slow.ClosedByServer) }},
+	})},
 }
 
 // pushFigures are read from the results of the push scenario. Push latency is the
@@ -222,6 +258,10 @@ const (
 	pingScenario      = "ping"
 	pushScenario      = "push"
 	broadcastScenario = "broadcast"
+	requestScenario   = "request"
+	connectScenario   = "connect"
+	churnScenario     = "churn"
+	slowScenario      = "slow"
 	momentReady       = "ready"
 	momentRested      = "rested"
 	momentHeld        = "held"
@@ -238,8 +278,9 @@ func (r *Run) DeriveFigures() {
 	for _, variant := range r.Configuration.Variants {
 		r.deriveIdle(variant.Name)
 		r.derivePing(variant.Name)
-		r.deriveTimed(variant.Name, pushScenario, pushFigures)
-		r.deriveTimed(variant.Name, broadcastScenario, broadcastFigures)
+		for _, timed := range timedFigures {
+			r.deriveTimed(variant.Name, timed.scenario, timed.figures)
+		}
 	}
 	r.deriveRatios()
 	if r.Million != nil && !r.Million.TimesComparable {

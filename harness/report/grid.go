@@ -20,15 +20,15 @@ type grid struct {
 
 // grids are all raw tables, those without rows left out.
 func (r *Run) grids() ([]grid, error) {
-	push, err := r.percentileGrid(pushScenario, responseTime, "Push: due to received, by percentile")
-	if err != nil {
-		return nil, err
+	var all []grid
+	for _, l := range shownLatencies {
+		percentiles, err := r.percentileGrid(l.scenario, l.latency, l.title+": latency by percentile")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, percentiles)
 	}
-	broadcast, err := r.percentileGrid(broadcastScenario, lastReceiver, "Broadcast: due to the last receiver, by percentile")
-	if err != nil {
-		return nil, err
-	}
-	all := []grid{push, broadcast, r.memoryGrid(), r.ladderGrid(), r.rampGrid(), r.secondGrid(), r.calibrationGrid(), r.measurementGrid()}
+	all = append(all, r.memoryGrid(), r.ladderGrid(), r.rampGrid(), r.secondGrid(), r.calibrationGrid(), r.measurementGrid())
 	return slices.DeleteFunc(all, func(g grid) bool { return len(g.Rows) == 0 }), nil
 }
 

@@ -13,6 +13,16 @@ const (
 	lastReceiver = "last_receiver"
 )
 
+// shownLatencies are those whose whole distribution is drawn and printed.
+var shownLatencies = []struct{ scenario, latency, title, fromTo string }{
+	{pushScenario, responseTime, "Push", "when a record was due to when its client had it"},
+	{broadcastScenario, lastReceiver, "Broadcast, the last receiver", "when a record was due to when the last of its receivers had it"},
+	{requestScenario, responseTime, "Request", "when a message was due to when it had come back"},
+	{connectScenario, responseTime, "Connect", "when a client was due to come to when it was upgraded"},
+	{churnScenario, responseTime, "Push while others come and go", "when a record was due to when a client that stays had it"},
+	{slowScenario, responseTime, "Push beside readers that stopped", "when a record was due to when a client that reads had it"},
+}
+
 // distribution is one latency of one variant: all rounds together, and each alone.
 type distribution struct {
 	variant string

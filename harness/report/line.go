@@ -45,17 +45,48 @@ var sections = []section{
 		{"deliveries/s", "Deliveries: receivers / p50 of the last", "per second", broadcastScenario, DeliveriesPerSec, count, true},
 		{"records lost", "Deliveries lost", "deliveries", broadcastScenario, RecordsLost, count, false},
 	}},
+	{requestScenario, []line{
+		{"round trip p50 ms", "Due to answered, p50", "ms", requestScenario, RequestP50, milliseconds, true},
+		{"round trip p99 ms", "Due to answered, p99", "ms", requestScenario, RequestP99, milliseconds, true},
+		{"answers lost", "Answers lost", "answers", requestScenario, RecordsLost, count, false},
+	}},
+	{connectScenario, []line{
+		{"connections held", "Connections held", "connections", connectScenario, ConnectionsHeld, count, false},
+		{"upgraded p50 ms", "Due to upgraded, p50", "ms", connectScenario, UpgradeP50, milliseconds, true},
+		{"upgraded p99 ms", "Due to upgraded, p99", "ms", connectScenario, UpgradeP99, milliseconds, true},
+		{"rule set, answered p50 ms", "Due to rule set and ping answered, p50", "ms", connectScenario, PreparedP50, milliseconds, true},
+		{"rule set, answered p99 ms", "Due to rule set and ping answered, p99", "ms", connectScenario, PreparedP99, milliseconds, true},
+	}},
+	{churnScenario, []line{
+		{"push p50 ms", "Due to received, p50", "ms", churnScenario, PushP50, milliseconds, true},
+		{"push p99 ms", "Due to received, p99", "ms", churnScenario, PushP99, milliseconds, true},
+		{"newcomers ready p50 ms", "Newcomers: due to rule set and ping answered, p50", "ms", churnScenario, NewcomerP50, milliseconds, true},
+		{"newcomers ready p99 ms", "Newcomers: due to rule set and ping answered, p99", "ms", churnScenario, NewcomerP99, milliseconds, true},
+		{"records lost", "Deliveries lost", "deliveries", churnScenario, RecordsLost, count, false},
+	}},
+	{slowScenario, []line{
+		{"others' push p50 ms", "The others: due to received, p50", "ms", slowScenario, PushP50, milliseconds, true},
+		{"others' push p99 ms", "The others: due to received, p99", "ms", slowScenario, PushP99, milliseconds, true},
+		{"readers that stopped", "Connections that stopped reading", "connections", slowScenario, SlowPaused, count, false},
+		{"closed by the server", "Of those, closed by the server", "connections", slowScenario, SlowClosed, count, false},
+		{"records lost", "Deliveries to the others lost", "deliveries", slowScenario, RecordsLost, count, false},
+	}},
 }
 
 // toolLines are the load generator's own share.
-var toolLines = []line{
-	{"idle: B/conn", "Resident memory, idle", "B per connection", idleScenario, LoadgenBytes, count, false},
-	{"idle: CPU s", "Processor time, idle", "s", idleScenario, LoadgenCPUSeconds, seconds, false},
-	{"push: lag p99 ms", "Sent late, push, p99", "ms", pushScenario, LoadgenLagP99, milliseconds, false},
-	{"push: CPU s", "Processor time, push", "s", pushScenario, LoadgenCPUSeconds, seconds, false},
-	{"broadcast: lag p99 ms", "Sent late, broadcast, p99", "ms", broadcastScenario, LoadgenLagP99, milliseconds, false},
-	{"broadcast: CPU s", "Processor time, broadcast", "s", broadcastScenario, LoadgenCPUSeconds, seconds, false},
-}
+var toolLines = func() []line {
+	lines := []line{
+		{"idle: B/conn", "Resident memory, idle", "B per connection", idleScenario, LoadgenBytes, count, false},
+		{"idle: CPU s", "Processor time, idle", "s", idleScenario, LoadgenCPUSeconds, seconds, false},
+	}
+	for _, timed := range timedFigures {
+		name := timed.scenario
+		lines = append(lines,
+			line{name + ": lag p99 ms", "Sent late, " + name + ", p99", "ms", name, LoadgenLagP99, milliseconds, false},
+			line{name + ": CPU s", "Processor time, " + name, "s", name, LoadgenCPUSeconds, seconds, false})
+	}
+	return lines
+}()
 
 const (
 	noFigure = "-"

@@ -23,17 +23,15 @@ const (
 
 // figures are all drawings, those without data left out.
 func (r *Run) figures() ([]figure, error) {
-	push, err := r.percentileFigure(pushScenario, responseTime, "Push latency by percentile",
-		"From when a record was due to when its client had it.")
-	if err != nil {
-		return nil, err
+	var all []figure
+	for _, l := range shownLatencies {
+		percentiles, err := r.percentileFigure(l.scenario, l.latency, l.title+": latency by percentile", "From "+l.fromTo+".")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, percentiles)
 	}
-	broadcast, err := r.percentileFigure(broadcastScenario, lastReceiver, "Broadcast: time to the last receiver, by percentile",
-		"From when a record was due to when the last of its receivers had it.")
-	if err != nil {
-		return nil, err
-	}
-	all := []figure{push, broadcast, r.memoryFigure(), r.rampFigure(), r.ladderFigure(), r.secondsFigure()}
+	all = append(all, r.memoryFigure(), r.rampFigure(), r.ladderFigure(), r.secondsFigure())
 	return slices.DeleteFunc(all, func(f figure) bool { return len(f.Drawings) == 0 }), nil
 }
 

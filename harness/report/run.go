@@ -102,6 +102,8 @@ type Scenario struct {
 	Connections     []int   `json:"connections"` // the counts that are measured, rising
 	Rounds          int     `json:"rounds"`
 	RatePerSecond   float64 `json:"rate_per_second,omitempty"` // of records, where there are any
+	Events          string  `json:"events,omitempty"`          // what comes at that rate; absent: records
+	With            string  `json:"with,omitempty"`            // what else there is to the load
 	RateFrom        string  `json:"rate_from,omitempty"`       // what the rate follows from, if it was not given
 	DurationSeconds float64 `json:"duration_seconds,omitempty"`
 	WarmupSeconds   float64 `json:"warmup_seconds,omitempty"`
@@ -195,6 +197,16 @@ type LoadgenResult struct {
 		Wrong              int `json:"wrong"`
 		Reordered          int `json:"reordered"`
 	} `json:"records"`
+	Requests struct {
+		Sent       int `json:"sent"`
+		Lost       int `json:"lost"`
+		Duplicated int `json:"duplicated"`
+		Wrong      int `json:"wrong"`
+	} `json:"requests"`
+	Slow struct {
+		Paused         int `json:"paused"`
+		ClosedByServer int `json:"closed_by_server"`
+	} `json:"slow"`
 	Rate struct {
 		AchievedPerSecond float64 `json:"achieved_per_second"`
 	} `json:"rate"`
@@ -204,6 +216,8 @@ type LoadgenResult struct {
 		Lag           Quantiles `json:"lag"`            // due to sent
 		FirstReceiver Quantiles `json:"first_receiver"` // due to received by the first of a record's receivers
 		LastReceiver  Quantiles `json:"last_receiver"`  // by the last
+		Prepared      Quantiles `json:"prepared"`       // due to upgraded, rule confirmed and a ping answered
+		Connect       Quantiles `json:"connect"`        // the same, of those that come while others are pushed to
 	} `json:"latency"`
 	Histograms map[string]struct {
 		HDR string `json:"hdr"` // HdrHistogram's V2 form, compressed, in base64
@@ -219,6 +233,17 @@ type LoadgenResult struct {
 	Valid          bool     `json:"valid"`
 	InvalidBecause []string `json:"invalid_because"`
 	WrongBecause   []string `json:"wrong_because"`
+}
+
+// Expected are the deliveries and answers that were to come.
+func (l *LoadgenResult) Expected() int { return l.Records.DeliveriesExpected + l.Requests.Sent }
+
+// Lost are those that did not come.
+func (l *LoadgenResult) Lost() int { return l.Records.Lost + l.Requests.Lost }
+
+// Unsound are those that came more than once, changed or in another order.
+func (l *LoadgenResult) Unsound() int {
+	return l.Records.Duplicated + l.Records.Wrong + l.Records.Reordered + l.Requests.Duplicated + l.Requests.Wrong
 }
 
 // Quantiles are a histogram's.

@@ -86,7 +86,7 @@ func TestSchemaHoldsForRuns(t *testing.T) {
 	broken.Interrupted = true
 	broken.DeriveFigures()
 	strict := readSchema(t, true)
-	for name, text := range map[string][]byte{"a real run": small, "made up": encode(t, sampleRun()), "broken": encode(t, broken), "hostile": encode(t, hostileRun()), "climbs": encode(t, sampleClimbs()), "many rounds": encode(t, sampleOfRounds(6)), "calibrated": encode(t, calibratedRun())} {
+	for name, text := range map[string][]byte{"a real run": small, "made up": encode(t, sampleRun()), "broken": encode(t, broken), "hostile": encode(t, hostileRun()), "climbs": encode(t, sampleClimbs()), "many rounds": encode(t, sampleOfRounds(6)), "calibrated": encode(t, calibratedRun()), "others": encode(t, sampleOfOthers())} {
 		if err := validate(t, strict, text); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -25,7 +25,7 @@ func (r *Run) Standing() (Standing, string) {
 	expected, lost, unsound := r.account()
 	deliveries := ""
 	if expected > 0 {
-		deliveries = fmt.Sprintf("; %s of %s deliveries arrived", count(expected-lost), count(expected))
+		deliveries = fmt.Sprintf("; %s of %s %s arrived", count(expected-lost), count(expected), r.arrivals())
 		if unsound == 0 && lost == 0 {
 			deliveries += ", each once, unchanged and in order"
 		}
@@ -45,6 +45,14 @@ func (r *Run) Standing() (Standing, string) {
 		return Caution, of(KindInvalid, "invalid, whose figures are marked "+invalid) + deliveries + "."
 	}
 	return Sound, fmt.Sprintf("all %s valid%s.", measured, deliveries)
+}
+
+// arrivals is what the account counts.
+func (r *Run) arrivals() string {
+	if r.scenario(requestScenario) != nil {
+		return "deliveries and answers"
+	}
+	return "deliveries"
 }
 
 // account adds up the deliveries of all scenarios.

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -69,16 +70,26 @@ func (s Scenario) Title() string {
 	case s.RatePerSecond == 0:
 		return s.Name + ": " + connections + ", with a rule each, at rest"
 	}
-	to := fmt.Sprintf("to %s of %s", count(float64(s.Receivers)), connections)
-	if s.Receivers > 1 && s.Receivers == s.Connections[len(s.Connections)-1] {
-		to = "to all of " + connections
-	}
-	from := ""
+	title := fmt.Sprintf("%s: %g %s/s", s.Name, s.RatePerSecond, cmp.Or(s.Events, "records"))
 	if s.RateFrom != "" {
-		from = " (" + s.RateFrom + ")"
+		title += " (" + s.RateFrom + ")"
 	}
-	return fmt.Sprintf("%s: %g records/s%s, each %s; %s of %g s after %g s of warm-up",
-		s.Name, s.RatePerSecond, from, to, rounds(s.Rounds), s.DurationSeconds, s.WarmupSeconds)
+	switch {
+	case s.Receivers > 1 && s.Receivers == s.Connections[len(s.Connections)-1]:
+		title += ", each to all of " + connections
+	case s.Receivers > 0:
+		title += fmt.Sprintf(", each to %s of %s", count(float64(s.Receivers)), connections)
+	default:
+		title += ", " + connections
+	}
+	if s.With != "" {
+		title += ", " + s.With
+	}
+	title += "; " + rounds(s.Rounds)
+	if s.DurationSeconds > 0 {
+		title += fmt.Sprintf(" of %g s after %g s of warm-up", s.DurationSeconds, s.WarmupSeconds)
+	}
+	return title
 }
 
 func rounds(n int) string {
@@ -128,8 +139,8 @@ func (r *Run) legend() []string {
 		lines = append(lines, "Memory: slope over the number of connections (smallest..largest slope between two counts).")
 		lines = append(lines, r.projection()...)
 	}
-	if r.scenario(pushScenario) != nil || r.scenario(broadcastScenario) != nil {
-		lines = append(lines, "Times: from when a record was due to when its client had it; median of the rounds ("+r.spreadNote()+").")
+	if slices.ContainsFunc(r.Configuration.Scenarios, func(s Scenario) bool { return s.RatePerSecond > 0 }) {
+		lines = append(lines, "Times: from when an event was due, whatever happened before, to its end (a client has the record, the answer, the upgrade); median of the rounds ("+r.spreadNote()+").")
 	}
 	if r.scenario(broadcastScenario) != nil {
 		lines = append(lines, "Deliveries/s: receivers / median time to the last of them.")

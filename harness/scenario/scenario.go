@@ -4,7 +4,9 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,7 +35,10 @@ type Scenario struct {
 	Name  string
 	Shows string
 
+	Events  string   // what comes at the rate; "": records
+	With    string   // what else there is to the load; "": nothing
 	Loadgen string   // the load generator's subcommand
+	Path    string   // of the server's endpoint; "": /ws
 	Flags   []string // with {placeholders}, see Load
 	// OneGroupFlags keep the load to the group that connects first, for a server
 	// that has no rules.
@@ -68,10 +73,17 @@ type Scenario struct {
 // kernel frees the sockets of the measurement before, collections end.
 const settle = 500 * time.Millisecond
 
-var target = []string{
-	"--control", "--quiet",
-	"--url={url}", "--connections={connections}", "--sources={sources}", "--seed={seed}",
-}
+// What every load has, and what those have besides that feed records.
+var (
+	target = []string{
+		"--control", "--quiet",
+		"--url={url}", "--connections={connections}", "--sources={sources}", "--seed={seed}",
+	}
+	timed  = []string{"--rate={rate}", "--warmup={warmup}", "--duration={duration}"}
+	record = []string{"--kafka={kafka}", "--topic={topic}"}
+)
+
+func flags(parts ...[]string) []string { return slices.Concat(parts...) }
 
 // All is the table.
 var All = []Scenario{
@@ -105,12 +117,10 @@ var All = []Scenario{
 		},
 	},
 	{
-		Name:    "push",
-		Shows:   "latency of a push at a fixed rate, to one session each, while all others rest",
-		Loadgen: "push",
-		Flags: append(target[:len(target):len(target)],
-			"--receivers=1", "--kafka={kafka}", "--topic={topic}",
-			"--rate={rate}", "--warmup={warmup}", "--duration={duration}"),
+		Name:          "push",
+		Shows:         "latency of a push at a fixed rate, to one session each, while all others rest",
+		Loadgen:       "push",
+		Flags:         flags(target, record, timed, []string{"--receivers=1"}),
 		OneGroupFlags: []string{"--groups=1"},
 		Receivers:     1,
 		Ladder:        []float64{1},
@@ -123,12 +133,10 @@ var All = []Scenario{
 		},
 	},
 	{
-		Name:    "broadcast",
-		Shows:   "how long a record takes to the first and to the last of many receivers",
-		Loadgen: "broadcast",
-		Flags: append(target[:len(target):len(target)],
-			"--kafka={kafka}", "--topic={topic}",
-			"--rate={rate}", "--warmup={warmup}", "--duration={duration}"),
+		Name:           "broadcast",
+		Shows:          "how long a record takes to the first and to the last of many receivers",
+		Loadgen:        "broadcast",
+		Flags:          flags(target, record, timed),
 		MaxConnections: 5000,
 		Ladder:         []float64{1},
 		Rounds:         true,
@@ -140,7 +148,78 @@ var All = []Scenario{
 			{At: Held},
 		},
 	},
+	{
+		Name:           "request",
+		Shows:          "round trips of a small message that the server returns: the way in and out, without Kafka",
+		Events:         "requests",
+		Loadgen:        "request",
+		Path:           "/echo",
+		Flags:          flags(target, timed, []string{"--echo"}),
+		ServerFlags:    []string{"--echo"},
+		MaxConnections: 5000,
+		Ladder:         []float64{1},
+		Rounds:         true,
+		Calibrated:     true,
+		Timed:          true,
+		RatePerSecond:  2000,
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Held},
+		},
+	},
+	{
+		Name:           "connect",
+		Shows:          "how long clients that come at a fixed rate wait for their upgrade, and for their rule and a first answer",
+		Events:         "connects",
+		Loadgen:        "connect",
+		Flags:          flags(target, []string{"--connect-rate={rate}"}),
+		MaxConnections: 5000,
+		Ladder:         []float64{1},
+		Rounds:         true,
+		RatePerSecond:  1000,
+		Probes:         []Probe{{At: Ready, GC: true}},
+	},
+	{
+		Name:    "churn",
+		Shows:   "a push to 100 sessions that stay while others come and are reset",
+		With:    "while 200 connections a second come, and are reset after 1 s",
+		Loadgen: "churn",
+		Flags: flags(target, record, timed, []string{
+			"--receivers=100", "--groups=1", "--churn-rate=200", "--churn-life=1s"}),
+		Receivers:      100,
+		MaxConnections: 5000,
+		Ladder:         []float64{1},
+		Rounds:         true,
+		Timed:          true,
+		RatePerSecond:  20,
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Held},
+		},
+	},
+	{
+		Name:    "slow",
+		Shows:   "a push of long records to 100 sessions, of which 10 have stopped reading: what the others notice",
+		With:    "30,000 bytes long; of ten connections one reads nothing",
+		Loadgen: "slow",
+		Flags: flags(target, record, timed, []string{
+			"--receivers=100", "--groups=1", "--slow-share=0.1", "--text-bytes=30000"}),
+		Receivers:      100,
+		MaxConnections: 100,
+		Ladder:         []float64{1},
+		Rounds:         true,
+		Timed:          true,
+		RatePerSecond:  slowRate,
+		Probes: []Probe{
+			{At: Ready, GC: true},
+			{At: Held},
+		},
+	},
 }
+
+// slowRate of 30,000 bytes each fills what may wait for a session, 1 MiB and the
+// socket's buffer, in about two seconds: the slow ones are closed within a round.
+const slowRate = 20
 
 // idlePing is the silence after which the servers of scenario ping send one: some
 // 40,000 pings in its time, since the kernel counts processor time in steps of 10 ms.
@@ -209,6 +288,9 @@ func (s Scenario) LoadgenArgs(load Load) []string {
 	}
 	return args
 }
+
+// Endpoint is where the load goes to.
+func (s Scenario) Endpoint() string { return cmp.Or(s.Path, "/ws") }
 
 // Rate is the scenario's rate of records, given the run's.
 func (s Scenario) Rate(ofRun float64) float64 {

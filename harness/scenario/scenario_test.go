@@ -57,8 +57,8 @@ func TestLoadgenArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"push", "--control", "--quiet", "--url=ws://127.0.0.1:1/ws", "--connections=7",
-		"--sources=127.9.0.2,127.9.0.3", "--seed=3", "--receivers=1", "--kafka=127.0.0.1:2", "--topic=chat",
-		"--rate=0.5", "--warmup=2s", "--duration=1.5s"}
+		"--sources=127.9.0.2,127.9.0.3", "--seed=3", "--kafka=127.0.0.1:2", "--topic=chat",
+		"--rate=0.5", "--warmup=2s", "--duration=1.5s", "--receivers=1"}
 	if got := push.LoadgenArgs(load); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
