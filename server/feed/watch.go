@@ -39,6 +39,7 @@ type watcher struct {
 	lost     int       // ticks for which the topic could not be looked up
 	since    time.Time // of the stall
 	affected []int32   // partitions that the clients have been told of
+	flapping flapping
 }
 
 func (w *watcher) tick(ctx context.Context, now time.Time) {
@@ -47,6 +48,7 @@ func (w *watcher) tick(ctx context.Context, now time.Time) {
 	var changed changes
 	healthy := true
 	since := now
+	worst := 0 // ticks
 	for _, p := range f.all() {
 		f.examine(p, now)
 		changed.note(p)
@@ -54,6 +56,7 @@ func (w *watcher) tick(ctx context.Context, now time.Time) {
 			continue
 		}
 		healthy = false
+		worst = max(worst, p.badTicks)
 		if p.badTicks >= stalledTicks {
 			stalled = append(stalled, p.number)
 		}
@@ -74,7 +77,8 @@ func (w *watcher) tick(ctx context.Context, now time.Time) {
 			since = from
 		}
 	}
-	w.tell(ctx, healthy, len(stalled) > 0 || w.lost >= stalledTicks, stalled, since)
+	w.flapping.tick(f.isStalled())
+	w.tell(ctx, healthy, max(worst, w.lost) >= w.flapping.patience(), stalled, since)
 }
 
 // tell sends a notice when the state of the feed has changed.
@@ -85,6 +89,7 @@ func (w *watcher) tell(ctx context.Context, healthy, stalled bool, partitions []
 		w.affected, w.since = partitions, since
 	case was && healthy:
 		kind = chat.FeedResumed
+		w.flapping.resumed()
 	default:
 		if was {
 			w.affected = union(w.affected, partitions)
