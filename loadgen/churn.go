@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -34,38 +35,64 @@ func (c *churnCommand) validate() error {
 
 func (c *churnCommand) run(ctx context.Context, p *program, args []string) (int, error) {
 	sc := c.scenario("churn")
-	sc.passersBy = int(math.Ceil(c.ChurnRate * c.ChurnLife.Seconds()))
+	sc.passersBy = int(math.Ceil(c.ChurnRate * (c.ChurnLife + spareLife).Seconds()))
 	sc.newLoad = func(ctx context.Context, p *program, held share) (load, error) {
 		f, err := c.open(ctx, p, held)
 		if err != nil {
 			return nil, err
 		}
 		warmup, total := pace.Count(c.Warmup, c.ChurnRate), pace.Count(c.Warmup+c.Duration, c.ChurnRate)
-		return &churnLoad{
-			feed: f, comings: newStream(held.part, c.ChurnRate, warmup, total),
-			latest: make([]int, held.passersBy), isUp: make([]bool, held.passersBy),
-			lag: sample.NewHistogram(), losses: map[string]int{},
-		}, nil
+		turns := int(math.Ceil(c.ChurnRate * c.ChurnLife.Seconds() / float64(held.part.of)))
+		return newChurnLoad(f, newStream(held.part, c.ChurnRate, warmup, total), turns, held.passersBy), nil
 	}
 	return sc.run(ctx, p, args)
 }
 
-// churnLoad is a feed to the members, and a stream of comings. The passers-by take turns: whose turn it is goes, if
-// it is there, and comes anew; the number of passers-by is such that a turn lasts --churn-life.
+// spareLife is for how long the loop may be behind with sending passers-by away before their successors wait for it.
+const spareLife = 100 * time.Millisecond
+
+// churnLoad is a feed to the members, and a stream of comings. A coming takes a passer-by that is free. The one that
+// came a life before, which is so many turns, is sent away at the same time and is free from then on. More are there
+// than a life has turns, so that the thread that paces begins connections itself and need not wait for the loop.
 type churnLoad struct {
 	*feed
 	comings *stream
 	fleet   *fleet
+	free    chan int       // passers-by
+	latest  []atomic.Int64 // by passer-by: the event that is its coming; it changes only while the passer-by is free
+
+	// owned by the goroutine that paces
+	there []int // the passers-by of the last life's turns, in the order of those; -1: none yet
+	lag   *sample.Histogram
 
 	// owned by the loop's goroutine
-	latest  []int // by passer-by: the event that is its coming
-	lag     *sample.Histogram
+	known   []int64 // by passer-by: the last event of which is known what came of it
 	isUp    []bool
 	account churn
 	losses  map[string]int
 	failure error
 
 	settled atomic.Int64 // comings that are up, or have failed
+}
+
+func newChurnLoad(f *feed, comings *stream, turns, passersBy int) *churnLoad {
+	l := &churnLoad{
+		feed:    f,
+		comings: comings,
+		free:    make(chan int, passersBy),
+		latest:  make([]atomic.Int64, passersBy),
+		there:   slices.Repeat([]int{-1}, turns),
+		lag:     sample.NewHistogram(),
+		known:   make([]int64, passersBy),
+		isUp:    make([]bool, passersBy),
+		losses:  map[string]int{},
+	}
+	for passer := range passersBy {
+		l.free <- passer
+		l.known[passer] = -1
+		l.latest[passer].Store(-1)
+	}
+	return l
 }
 
 func (l *churnLoad) hears() listener {
@@ -102,41 +129,58 @@ func (l *churnLoad) awaitComings(ctx context.Context) error {
 	return l.comings.settle(ctx, 2*l.fleet.flags.ConnectTimeout, func() bool { return l.settled.Load() >= all })
 }
 
-// turn is one passer-by's turn.
+// turn is one coming, and the going of who came a life before. It runs on the goroutine that paces, beside the loop's.
 func (l *churnLoad) turn(n int) {
-	l.fleet.loop.Do(func() {
-		passer := n / l.comings.part.of % len(l.latest)
-		l.leave(passer)
-		l.account.Asked++
-		l.latest[passer] = n
-		if l.comings.isMeasured(n) {
-			l.lag.Record(pace.Now() - l.comings.dueNs(n)) // here, not where it was sent: a busy loop is no fault of the server's
-		}
-		l.fleet.dial(l.feed.share.members() + passer)
-	})
+	turn := n / l.comings.part.of % len(l.there)
+	if before := l.there[turn]; before >= 0 {
+		l.fleet.loop.Do(func() {
+			l.leave(before)
+			l.free <- before
+		})
+	}
+	select {
+	case l.there[turn] = <-l.free:
+	case <-l.fleet.loop.Done():
+		return
+	}
+	l.come(l.there[turn], n)
+}
+
+func (l *churnLoad) come(passer, n int) {
+	l.latest[passer].Store(int64(n))
+	if l.comings.isMeasured(n) {
+		l.lag.Record(pace.Now() - l.comings.dueNs(n)) // here: it may have waited for a passer-by to be free
+	}
+	conn := l.feed.share.members() + passer
+	if err := l.fleet.loop.Dial(conn); err != nil {
+		l.fleet.loop.Do(func() { l.fleet.Closed(conn, err) })
+	}
 }
 
 // leave ends a passer-by's connection. One that is not up by now has failed.
 func (l *churnLoad) leave(passer int) {
-	conn := l.feed.share.members() + passer
 	switch {
 	case l.isUp[passer]:
 		l.account.Dropped++
-	case l.fleet.phases[conn] != absent:
-		l.fail(errors.New("not up when its time was over"))
-	default:
-		return
+	case l.known[passer] != l.latest[passer].Load():
+		l.fail(passer, errors.New("not up when its time was over"))
 	}
 	l.isUp[passer] = false
-	if err := l.fleet.drop(conn); err != nil {
+	if err := l.fleet.drop(l.feed.share.members() + passer); err != nil {
 		l.failure = err
 	}
 }
 
-// fail counts a coming that came to nothing.
-func (l *churnLoad) fail(reason error) {
-	l.account.Failed++
+// settleComing notes that it is known what came of a passer-by's coming.
+func (l *churnLoad) settleComing(passer int) {
+	l.known[passer] = l.latest[passer].Load()
 	l.settled.Add(1)
+}
+
+// fail counts a coming that came to nothing.
+func (l *churnLoad) fail(passer int, reason error) {
+	l.account.Failed++
+	l.settleComing(passer)
 	l.blame(reason)
 }
 
@@ -146,7 +190,7 @@ func (l *churnLoad) blame(reason error) {
 }
 
 func (l *churnLoad) sendAllAway() error {
-	for passer := range l.latest {
+	for passer := range l.isUp {
 		l.leave(passer)
 	}
 	return l.failure
@@ -159,8 +203,8 @@ func (l *churnLoad) arrived(conn int, nowNs int64) {
 	}
 	l.isUp[passer] = true
 	l.account.Connected++
-	l.settled.Add(1)
-	l.comings.receive(l.latest[passer], nowNs)
+	l.settleComing(passer)
+	l.comings.receive(int(l.known[passer]), nowNs)
 }
 
 func (l *churnLoad) gone(conn int, reason error) {
@@ -172,7 +216,7 @@ func (l *churnLoad) gone(conn int, reason error) {
 		l.account.Lost++
 		l.blame(reason)
 	default:
-		l.fail(reason)
+		l.fail(passer, reason)
 	}
 	l.isUp[passer] = false
 }
@@ -181,6 +225,7 @@ func (l *churnLoad) conclude(out *outcome) error {
 	if err := l.feed.conclude(out); err != nil {
 		return err
 	}
+	l.account.Asked = int(l.comings.sent.Load())
 	out.Churn = &l.account
 	out.Histograms[churned], out.Histograms[churnLag] = l.comings.response, l.lag
 	out.Troubles = mergeTexts(out.Troubles, l.losses)

@@ -94,7 +94,7 @@ func (sc scenario) share() share {
 	held.fed.firstGroup += sc.firstGroup
 	held.rest.firstGroup += sc.firstGroup
 	if sc.passersBy > 0 {
-		from, to := sc.target.Part.cut(max(sc.passersBy, sc.target.Part.of)) // each process has its turns
+		from, to := sc.target.Part.cut(sc.passersBy + 2*sc.target.Part.of) // so that each has one more than it has turns
 		held.passersBy = to - from
 	}
 	return held

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -182,6 +183,24 @@ func TestChurn(t *testing.T) {
 	}
 	if n := r.Latency[churned].Count; n == 0 || n > 50 {
 		t.Errorf("%d comings measured, at most the 50 after the warm-up are", n)
+	}
+}
+
+// TestChurnLife: as many passers-by are there at a time as come in one's life.
+func TestChurnLife(t *testing.T) {
+	f := newFakeServer(t)
+	var mu sync.Mutex
+	most := 0
+	f.misbehave(mistakes{upgrade: func() {
+		mu.Lock()
+		defer mu.Unlock()
+		most = max(most, f.sessionsUp())
+	}})
+	runLoadgen(t, f, "churn", "--connections=2", "--rate=50", "--warmup=0", "--duration=800ms", "--churn-rate=50", "--churn-life=200ms")
+	mu.Lock()
+	defer mu.Unlock()
+	if passersBy := most - 2; passersBy < 6 || passersBy > 16 {
+		t.Errorf("%d passers-by were there at a time, want about 10", passersBy)
 	}
 }
 

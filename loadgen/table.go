@@ -32,7 +32,7 @@ func (r *result) table() string {
 	t.latencies(r.Latency)
 	t.line("loadgen", "%.1f MiB resident, %d B a connection, %.2f s of processor time, %d goroutines, %d process%s",
 		float64(r.Self.RSSBytes)/(1<<20), r.Self.BytesPerConnection, r.Self.CPUSeconds, r.Self.Goroutines, r.Processes, plural(r.Processes))
-	t.line("verdict", "%s", r.verdict())
+	t.verdict(r)
 	return t.String()
 }
 
@@ -110,16 +110,20 @@ func latencyRow(h sample.Summary) string {
 		cell(h.P99Ns, h.Count >= 1000), cell(h.P999Ns, h.Count >= 10_000), cell(h.MaxNs, some))
 }
 
-func (r *result) verdict() string {
-	var parts []string
-	if len(r.WrongBecause) > 0 {
-		parts = append(parts, "the server was WRONG: "+strings.Join(r.WrongBecause, "; "))
+// verdict has a line for each reason.
+func (t *table) verdict(r *result) {
+	heading := "verdict"
+	say := func(format string, args ...any) {
+		t.line(heading, format, args...)
+		heading = ""
 	}
-	if !r.Valid {
-		parts = append(parts, "the run is INVALID: "+strings.Join(r.InvalidBecause, "; "))
+	for _, reason := range r.WrongBecause {
+		say("the server was WRONG: %s", reason)
 	}
-	if len(parts) == 0 {
-		return "valid, and all answers were right"
+	for _, reason := range r.InvalidBecause {
+		say("the run is INVALID: %s", reason)
 	}
-	return strings.Join(parts, "; ")
+	if len(r.WrongBecause) == 0 && r.Valid {
+		say("valid, and all answers were right")
+	}
 }
