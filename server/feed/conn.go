@@ -68,7 +68,7 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if frameErr := c.follow(p[:n]); frameErr != nil {
-		return 0, frameErr
+		return 0, c.fail(frameErr) // sarama asks once more, and must not get another answer
 	}
 	return n, c.fail(err)
 }
