@@ -55,6 +55,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		kind := binary.BigEndian.Uint16(p[4:])
 		c.asked.Store(uint32(kind))
 		if kind == kindFetch {
+			fetchedFrom(p, c.dialer.fetching)
 			c.mu.Lock()
 			c.fetches = append(c.fetches, binary.BigEndian.Uint32(p[8:]))
 			c.mu.Unlock()

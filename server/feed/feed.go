@@ -85,6 +85,7 @@ func New(o Options) (*Feed, error) {
 		return nil, err
 	}
 	f.dialer = newDialer(tlsConfig, o.Security.Mechanism != "", o.Stats)
+	f.dialer.fetching = f.fetching
 	if f.config, err = saramaConfig(&f.options, f.dialer); err != nil {
 		return nil, err
 	}

@@ -169,7 +169,7 @@ func (l *lister) measureLag(numbers []int32) {
 		}
 		for _, p := range f.all() {
 			block := answer.GetBlock(f.options.Topic, p.number)
-			if next := p.next.Load(); next >= 0 && block != nil && block.Err == sarama.ErrNoError && len(block.Offsets) == 1 {
+			if next := p.passed(); next >= 0 && block != nil && block.Err == sarama.ErrNoError && len(block.Offsets) == 1 {
 				f.options.Stats.Partition(p.number).Lag.Store(max(0, block.Offsets[0]-next))
 			}
 		}

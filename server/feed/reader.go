@@ -64,6 +64,7 @@ func (r *reader) open(from int64) (sarama.PartitionConsumer, error) {
 		r.at.next.Store(first)
 	}
 	next := r.at.next.Load()
+	r.at.asked.Store(next)
 	consumer, err := r.consumer.ConsumePartition(topic, number, next)
 	if errors.Is(err, sarama.ErrOffsetOutOfRange) {
 		if next, err = r.comeBack(next); err != nil {
@@ -143,6 +144,7 @@ func (r *reader) read(ctx context.Context, consumer sarama.PartitionConsumer) er
 			if !ok {
 				return errors.New("sarama has given the partition up")
 			}
+			r.settle(consumer)
 			return plain(err.Err)
 		case message, ok := <-consumer.Messages():
 			if !ok {
@@ -156,6 +158,15 @@ func (r *reader) read(ctx context.Context, consumer sarama.PartitionConsumer) er
 			r.at.waiting.Store(int32(len(consumer.Messages())))
 			state.Lag.Store(max(0, consumer.HighWaterMarkOffset()-message.Offset-1))
 		}
+	}
+}
+
+// settle has a partition that fails go on behind what sarama has passed over: it may be gone by then, and
+// is not missed. sarama asks for an offset when all records before it are with the reader or in its channel.
+func (r *reader) settle(consumer sarama.PartitionConsumer) {
+	asked := r.at.asked.Load() // before the look at the channel
+	if len(consumer.Messages()) == 0 && asked > r.at.next.Load() {
+		r.at.next.Store(asked)
 	}
 }
 
