@@ -178,7 +178,14 @@ func (f *Feed) forgetPartitions() {
 func (f *Feed) isAnother(id sarama.Uuid) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return id != sarama.Uuid{} && f.topicID != sarama.Uuid{} && id != f.topicID
+	return id != sarama.Uuid{} && f.topicID != sarama.Uuid{} && id != f.topicID && !slices.Contains(f.retired, id)
+}
+
+// isRetired reports whether the topic was read before the one that is: not every broker knows that yet.
+func (f *Feed) isRetired(id sarama.Uuid) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.retired, id)
 }
 
 func (f *Feed) topicIsUnknown() bool {
@@ -200,7 +207,10 @@ func (f *Feed) found(id sarama.Uuid) {
 	if f.trouble != "" || !f.listed {
 		f.log.Info("feed: the topic is found", "topic", f.options.Topic, "brokers", f.options.Brokers, "partitions", len(f.partitions))
 	}
-	if id != (sarama.Uuid{}) {
+	if id != (sarama.Uuid{}) && id != f.topicID && !slices.Contains(f.retired, id) {
+		if f.topicID != (sarama.Uuid{}) {
+			f.retired = append(f.retired, f.topicID)
+		}
 		f.topicID = id
 	}
 	f.listed, f.connected, f.trouble = true, true, ""
