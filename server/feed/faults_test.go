@@ -418,3 +418,26 @@ func (k *kafka) metadata(t *testing.T) *kmsg.MetadataResponse {
 	}
 	return resp
 }
+
+// What is appended to a log that has lost its end is new, also while it may still come back.
+func TestALogThatStaysShort(t *testing.T) {
+	t.Parallel()
+	k := broker(t, kfake.SeedTopics(1, "chat"))
+	l := newListener(t)
+	f := l.run(t, k.address)
+	awaitCaughtUp(t, f)
+	l.wantOffsets(t, 0, 0, k.append(t, 0, numbered(0, 10)...))
+	var end atomic.Int64
+	end.Store(4)
+	k.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		return shortLog(req.(*kmsg.ListOffsetsRequest), end.Load()), nil, true
+	})
+	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.OffsetOutOfRange, Count: 1})
+	eventually(t, "the trouble is told", func() bool { return strings.Contains(f.partitionState(0).LastError, "ends at 4") })
+	end.Store(6)
+	eventually(t, "more records", func() bool { return len(l.offsets(0)) > 10 })
+	if got := l.offsets(0); got[10] != 4 {
+		t.Errorf("came %v, want 4 after 9", got)
+	}
+}

@@ -21,7 +21,8 @@ type reader struct {
 	consumer sarama.Consumer
 	at       *partition
 
-	ahead time.Time // since when the next offset has been beyond the end of the log; zero: it is not
+	ahead  time.Time // since when the next offset has been beyond the end of the log; zero: it is not
+	lowest int64     // end of the log that was seen since
 }
 
 // A log may end before the next offset for as long as its new leader has not caught up with the old one.
@@ -104,9 +105,6 @@ func (r *reader) comeBack(next int64) (int64, error) {
 // waitForLog is about a log that is shorter than it was, of the topic that it was. Its new leader may not
 // know yet how much of it is safe; if it stays short, Kafka has lost its end.
 func (r *reader) waitForLog(next int64) (int64, error) {
-	if r.ahead.IsZero() {
-		r.ahead = time.Now()
-	}
 	newest, err := r.client.GetOffset(r.feed.options.Topic, r.at.number, sarama.OffsetNewest)
 	if err != nil {
 		return 0, fmt.Errorf("newest offset: %w", plain(err))
@@ -114,11 +112,15 @@ func (r *reader) waitForLog(next int64) (int64, error) {
 	if newest >= next {
 		return next, nil
 	}
+	if r.ahead.IsZero() {
+		r.ahead, r.lowest = time.Now(), newest
+	}
+	r.lowest = min(r.lowest, newest) // what is appended meanwhile is new
 	if time.Since(r.ahead) < aheadPatience {
 		return 0, fmt.Errorf("the log ends at %d, before the next offset, %d", newest, next)
 	}
-	r.feed.log.Warn("feed: Kafka has lost the end of a log; going on at its end", "partition", r.at.number, "next", next, "newest", newest)
-	return newest, nil
+	r.feed.log.Warn("feed: Kafka has lost the end of a log; going on where it ended then", "partition", r.at.number, "next", next, "end", r.lowest)
+	return r.lowest, nil
 }
 
 // read publishes a partition's records until ctx ends or something fails; then it is closed, and the
