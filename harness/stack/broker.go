@@ -2,11 +2,16 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Kinds of broker, as they are written next to every figure.
@@ -90,23 +95,47 @@ func dialableAddress(address string) error {
 // External is a Kafka that somebody else runs.
 type External struct{ addresses []string }
 
-// OpenExternal checks that one of the comma-separated addresses accepts a
-// connection, so that a wrong address is one clear error at the start and not
-// a server that never gets ready.
-func OpenExternal(ctx context.Context, commaSeparated string) (*External, error) {
+// externalDeadline is for a broker that accepts and does not answer.
+const externalDeadline = 10 * time.Second
+
+// OpenExternal checks that one of the comma-separated addresses is of a Kafka that has the
+// topic, so that a wrong address is one clear error at the start and not a server that never
+// gets ready.
+func OpenExternal(ctx context.Context, commaSeparated, topic string) (*External, error) {
 	addresses := strings.Split(commaSeparated, ",")
+	ctx, cancel := context.WithTimeoutCause(ctx, externalDeadline, fmt.Errorf("nothing came within %v", externalDeadline))
+	defer cancel()
 	var firstErr error
 	for _, address := range addresses {
-		dialer := net.Dialer{Timeout: 5 * time.Second}
-		conn, err := dialer.DialContext(ctx, "tcp", address)
+		err := askExternal(ctx, address, topic)
 		if err == nil {
-			return &External{addresses: addresses}, conn.Close()
+			return &External{addresses: addresses}, nil
+		}
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return nil, fmt.Errorf("stack: the Kafka at %s has no topic %q: create it, or name another", commaSeparated, topic)
 		}
 		if firstErr == nil {
 			firstErr = err
 		}
 	}
 	return nil, fmt.Errorf("stack: no Kafka broker answers at %s: %w", commaSeparated, firstErr)
+}
+
+// askExternal asks one broker for the topic.
+func askExternal(ctx context.Context, address, topic string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RequestRetries(0))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
+	if err == nil {
+		err = topics[topic].Err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // Addresses returns the addresses as they were given.

@@ -3,6 +3,8 @@ package stack
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -119,20 +121,43 @@ func TestEmbeddedBrokerRefusesNonsense(t *testing.T) {
 
 func TestExternalBroker(t *testing.T) {
 	ctx := within(t, patience)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	running, err := StartEmbedded(BrokerConfig{Topic: "chat", Partitions: 1, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
+	address := running.Addresses()[0]
 	var broker Broker
-	broker, err = OpenExternal(ctx, "127.0.0.1:1,"+address)
+	broker, err = OpenExternal(ctx, "127.0.0.1:1,"+address, "chat")
 	if err != nil || broker.Kind() != KindExternal || len(broker.Addresses()) != 2 {
 		t.Errorf("OpenExternal = %+v, %v", broker, err)
 	}
-	if err := listener.Close(); err != nil {
+	if _, err := OpenExternal(ctx, address, "gossip"); err == nil || !strings.Contains(err.Error(), `no topic "gossip"`) {
+		t.Errorf("the topic is not there: %v", err)
+	}
+	if err := running.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenExternal(ctx, address); err == nil || !strings.Contains(err.Error(), address) {
+	if _, err := OpenExternal(ctx, address, "chat"); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+func TestExternalBrokerIsNoKafka(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler()) // it waits for the end of a line
+	t.Cleanup(web.Close)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // its backlog accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	for what, address := range map[string]string{"a web server": web.Listener.Addr().String(), "silence": silent.Addr().String()} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			_, err := OpenExternal(within(t, patience), address, "chat")
+			if err == nil || !strings.Contains(err.Error(), "no Kafka broker answers at "+address) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

@@ -128,13 +128,14 @@ func (c *Container) settings() map[string]string {
 		advertised = c.address
 	}
 	return map[string]string{
-		"CLUSTER_ID":                           "Y2hhdG1vbml0b3Ita2Fma2",
-		"KAFKA_NODE_ID":                        "1",
-		"KAFKA_PROCESS_ROLES":                  "broker,controller",
-		"KAFKA_LISTENERS":                      "CLIENTS://0.0.0.0:" + brokerPort + ",CONTROLLER://127.0.0.1:9093",
-		"KAFKA_ADVERTISED_LISTENERS":           "CLIENTS://" + advertised,
-		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"KAFKA_INTER_BROKER_LISTENER_NAME":     "CLIENTS",
+		"CLUSTER_ID":          "Y2hhdG1vbml0b3Ita2Fma2",
+		"KAFKA_NODE_ID":       "1",
+		"KAFKA_PROCESS_ROLES": "broker,controller",
+		// For transactions the broker connects to itself, which it can't do at the published address.
+		"KAFKA_LISTENERS":                      "CLIENTS://0.0.0.0:" + brokerPort + ",ITSELF://127.0.0.1:9094,CONTROLLER://127.0.0.1:9093",
+		"KAFKA_ADVERTISED_LISTENERS":           "CLIENTS://" + advertised + ",ITSELF://127.0.0.1:9094",
+		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CLIENTS:PLAINTEXT,ITSELF:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"KAFKA_INTER_BROKER_LISTENER_NAME":     "ITSELF",
 		"KAFKA_CONTROLLER_LISTENER_NAMES":      "CONTROLLER",
 		"KAFKA_CONTROLLER_QUORUM_VOTERS":       "1@127.0.0.1:9093",
 		"KAFKA_LOG_DIRS":                       "/tmp/kraft-combined-logs",

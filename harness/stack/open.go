@@ -54,7 +54,7 @@ func Open(ctx context.Context, c Choice) (Broker, error) {
 // looked at: it may hold a nil pointer.
 func open(ctx context.Context, c Choice) (broker Broker, because string, err error) {
 	if !c.Ours() {
-		broker, err := OpenExternal(ctx, c.Kafka)
+		broker, err := OpenExternal(ctx, c.Kafka, c.Config.Topic)
 		return broker, "", err
 	}
 	if err := c.Config.validate(); err != nil {

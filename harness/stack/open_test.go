@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -24,12 +23,12 @@ func (s *said) say(format string, args ...any) {
 
 func TestOpenSaysWhichBrokerAndWhy(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	running, err := StartEmbedded(soundConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	external := listener.Addr().String()
+	defer running.Close()
+	external := running.Addresses()[0]
 	tests := []struct{ kafka, kind, says string }{
 		{KindEmbedded, KindEmbedded, "broker: embedded"},
 		{KindAuto, KindEmbedded, "broker: embedded, because no Docker engine answers at unix:///nonexistent/docker.sock"},

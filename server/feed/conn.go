@@ -55,6 +55,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		kind := binary.BigEndian.Uint16(p[4:])
 		c.asked.Store(uint32(kind))
 		if kind == kindFetch {
+			fetchedFrom(p, c.dialer.fetching)
 			c.mu.Lock()
 			c.fetches = append(c.fetches, binary.BigEndian.Uint32(p[8:]))
 			c.mu.Unlock()
@@ -68,7 +69,7 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if frameErr := c.follow(p[:n]); frameErr != nil {
-		return 0, frameErr
+		return 0, c.fail(frameErr) // sarama asks once more, and must not get another answer
 	}
 	return n, c.fail(err)
 }

@@ -27,14 +27,17 @@ const (
 //   - keeps sarama from believing a peer that is not Kafka: it allocates whatever length the first
 //     answer claims, and an HTTP server's "HTTP" reads as 1.2 GB,
 //   - knows when a broker last answered a fetch: sarama does not tell of answers without records,
+//   - tells from which offsets a fetch is asked,
 //   - counts connections that take the place of one that was lost,
 //   - ends them all when the feed is to end: sarama waits for answers, and not for contexts.
 type dialer struct {
 	tls   *tls.Config // nil: plain
 	login bool        // SASL is used
 	stats *monitor.Stats
-	ctx   context.Context
-	end   context.CancelFunc
+	// fetching is told of each partition that a fetch asks for, before it is sent.
+	fetching func(partition int32, offset int64)
+	ctx      context.Context
+	end      context.CancelFunc
 
 	mu      sync.Mutex
 	brokers map[string]*brokerState // guarded by mu: by address
@@ -48,7 +51,7 @@ type brokerState struct {
 }
 
 func newDialer(tlsConfig *tls.Config, login bool, stats *monitor.Stats) *dialer {
-	d := &dialer{tls: tlsConfig, login: login, stats: stats, brokers: make(map[string]*brokerState), conns: make(map[*conn]struct{})}
+	d := &dialer{tls: tlsConfig, login: login, stats: stats, fetching: func(int32, int64) {}, brokers: make(map[string]*brokerState), conns: make(map[*conn]struct{})}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	return d
 }

@@ -355,3 +355,89 @@ func TestAFullHubHoldsTheFeed(t *testing.T) {
 		t.Errorf("the ledger's page is %+v", p)
 	}
 }
+
+// Some broker may learn late that a topic has been made anew. Its answer is no reason to begin anew, too:
+// what was pushed would be pushed again.
+func TestABrokerThatKnowsTheOldTopic(t *testing.T) {
+	t.Parallel()
+	k := broker(t, kfake.SeedTopics(1, "chat"))
+	var stale atomic.Pointer[kmsg.MetadataResponse]
+	l := newListener(t)
+	f := l.run(t, k.address)
+	awaitCaughtUp(t, f)
+	old := k.metadata(t)
+	l.wantOffsets(t, 0, 0, k.append(t, 0, numbered(0, 5)...))
+	if err := k.DeleteTopic("chat"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.CreateTopic("chat", 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both partitions", func() bool { return f.partitionState(1).State == Reading })
+	k.client.PurgeTopicsFromClient("chat")
+	k.append(t, 0, numbered(100, 5)...)
+	eventually(t, "the new records", func() bool { return len(l.got()) == 10 })
+	answers := 0
+	k.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		r := stale.Load()
+		if r == nil {
+			return nil, nil, false
+		}
+		if answers++; answers == 4 { // two looks
+			stale.Store(nil)
+		}
+		copied := *r
+		copied.Version = req.GetVersion()
+		return &copied, nil, true
+	})
+	stale.Store(old)
+	f.kick()
+	eventually(t, "the broker knows the new topic", func() bool { f.kick(); return stale.Load() == nil })
+	end := k.append(t, 0, numbered(105, 1)...)
+	eventually(t, "one more record", func() bool { got := l.offsets(0); return got[len(got)-1] == end-1 })
+	sleep(t.Context(), 2*time.Second) // for records that come twice
+	if got := l.got(); len(got) != 11 {
+		t.Errorf("%d records came, of 11:\n%s", len(got), strings.Join(got, "\n"))
+	}
+	if n := l.lines.count("made anew"); n != 1 {
+		t.Errorf("that the topic was made anew was logged %d times", n)
+	}
+}
+
+// metadata is the broker's answer about the topic.
+func (k *kafka) metadata(t *testing.T) *kmsg.MetadataResponse {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = kmsg.StringPtr("chat")
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(t.Context(), k.client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+// What is appended to a log that has lost its end is new, also while it may still come back.
+func TestALogThatStaysShort(t *testing.T) {
+	t.Parallel()
+	k := broker(t, kfake.SeedTopics(1, "chat"))
+	l := newListener(t)
+	f := l.run(t, k.address)
+	awaitCaughtUp(t, f)
+	l.wantOffsets(t, 0, 0, k.append(t, 0, numbered(0, 10)...))
+	var end atomic.Int64
+	end.Store(4)
+	k.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		return shortLog(req.(*kmsg.ListOffsetsRequest), end.Load()), nil, true
+	})
+	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.OffsetOutOfRange, Count: 1})
+	eventually(t, "the trouble is told", func() bool { return strings.Contains(f.partitionState(0).LastError, "ends at 4") })
+	end.Store(6)
+	eventually(t, "more records", func() bool { return len(l.offsets(0)) > 10 })
+	if got := l.offsets(0); got[10] != 4 {
+		t.Errorf("came %v, want 4 after 9", got)
+	}
+}

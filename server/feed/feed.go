@@ -67,6 +67,7 @@ type Feed struct {
 
 	mu         sync.Mutex
 	topicID    sarama.Uuid          // guarded by mu: of the topic that is read; zero while unknown
+	retired    []sarama.Uuid        // guarded by mu: of topics that were read before; some broker may not know yet
 	listed     bool                 // guarded by mu: the topic was looked up once; what comes later is new
 	caughtUp   bool                 // guarded by mu: every partition has been opened
 	connected  bool                 // guarded by mu: the last look at the topic was answered
@@ -85,6 +86,7 @@ func New(o Options) (*Feed, error) {
 		return nil, err
 	}
 	f.dialer = newDialer(tlsConfig, o.Security.Mechanism != "", o.Stats)
+	f.dialer.fetching = f.fetching
 	if f.config, err = saramaConfig(&f.options, f.dialer); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatmonitor/server/chat"
-	"chatmonitor/server/monitor"
 )
 
 func TestReadsEveryPartitionFromNowOn(t *testing.T) {
@@ -87,16 +86,14 @@ func TestAPeerThatIsNotKafka(t *testing.T) {
 			if err != nil {
 				return
 			}
+			_, _ = conn.Read(make([]byte, 1<<10)) // or closing resets the connection
 			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 			_ = conn.Close()
 		}
 	}()
-	conn, err := newDialer(nil, false, monitor.NewStats(1)).Dial("tcp", server.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.Read(make([]byte, 8)); err == nil || !strings.Contains(err.Error(), "does not speak Kafka") {
-		t.Errorf("got %v", err)
+	f := newListener(t).run(t, server.Addr().String())
+	eventually(t, "several attempts", func() bool { return f.options.Stats.FeedErrors.Load() >= 2 })
+	if trouble := f.Status().Trouble; !strings.Contains(trouble, `does not speak Kafka: its answer begins with "HTTP"`) {
+		t.Errorf("the trouble is %q", trouble)
 	}
 }

@@ -43,7 +43,9 @@ func (l *lister) run(ctx context.Context) {
 			readersCtx, l.stop = context.WithCancel(ctx)
 			f.forgetPartitions()
 		}
-		l.startReaders(readersCtx, numbers)
+		if !f.isRetired(id) { // else these are the partitions of that one
+			l.startReaders(readersCtx, numbers)
+		}
 		f.found(id)
 		l.measureLag(numbers)
 		l.pause(ctx)
@@ -82,7 +84,10 @@ func (l *lister) look() ([]int32, sarama.Uuid, error) {
 	if err != nil {
 		return nil, none, fmt.Errorf("feed: partitions of topic %q: %w", topic, plain(err))
 	}
-	return numbers, l.topicID(), nil
+	if id, of := l.identify(); id != none {
+		return of, id, nil
+	}
+	return numbers, none, nil
 }
 
 // errNoTopic is what a Kafka says that answers.
@@ -90,23 +95,27 @@ type errNoTopic struct{ topic string }
 
 func (e errNoTopic) Error() string { return fmt.Sprintf("feed: there is no topic %q yet", e.topic) }
 
-// topicID is zero where the broker does not tell; then a topic that is made anew is noticed only by
+// identify asks which topic of that name it is, and for that one's partitions: another broker's answer may
+// be about the topic before. The id is zero where the broker does not tell; then a topic that is made anew is noticed only by
 // offsets that are out of its range.
-func (l *lister) topicID() (id sarama.Uuid) {
+func (l *lister) identify() (id sarama.Uuid, partitions []int32) {
 	broker := l.client.LeastLoadedBroker()
 	if broker == nil {
-		return id
+		return id, nil
 	}
 	answer, err := broker.GetMetadata(sarama.NewMetadataRequest(l.feed.config.Version, []string{l.feed.options.Topic}))
 	if err != nil {
-		return id
+		return id, nil
 	}
 	for _, t := range answer.Topics {
 		if t.Name == l.feed.options.Topic && t.Err == sarama.ErrNoError {
 			id = t.Uuid
+			for _, p := range t.Partitions {
+				partitions = append(partitions, p.ID)
+			}
 		}
 	}
-	return id
+	return id, partitions
 }
 
 // startReaders starts a reader for each partition that has none, and tells the others who leads.
@@ -169,7 +178,7 @@ func (l *lister) measureLag(numbers []int32) {
 		}
 		for _, p := range f.all() {
 			block := answer.GetBlock(f.options.Topic, p.number)
-			if next := p.next.Load(); next >= 0 && block != nil && block.Err == sarama.ErrNoError && len(block.Offsets) == 1 {
+			if next := p.passed(); next >= 0 && block != nil && block.Err == sarama.ErrNoError && len(block.Offsets) == 1 {
 				f.options.Stats.Partition(p.number).Lag.Store(max(0, block.Offsets[0]-next))
 			}
 		}

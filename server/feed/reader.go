@@ -21,7 +21,8 @@ type reader struct {
 	consumer sarama.Consumer
 	at       *partition
 
-	ahead time.Time // since when the next offset has been beyond the end of the log; zero: it is not
+	ahead  time.Time // since when the next offset has been beyond the end of the log; zero: it is not
+	lowest int64     // end of the log that was seen since
 }
 
 // A log may end before the next offset for as long as its new leader has not caught up with the old one.
@@ -64,6 +65,7 @@ func (r *reader) open(from int64) (sarama.PartitionConsumer, error) {
 		r.at.next.Store(first)
 	}
 	next := r.at.next.Load()
+	r.at.asked.Store(next)
 	consumer, err := r.consumer.ConsumePartition(topic, number, next)
 	if errors.Is(err, sarama.ErrOffsetOutOfRange) {
 		if next, err = r.comeBack(next); err != nil {
@@ -103,9 +105,6 @@ func (r *reader) comeBack(next int64) (int64, error) {
 // waitForLog is about a log that is shorter than it was, of the topic that it was. Its new leader may not
 // know yet how much of it is safe; if it stays short, Kafka has lost its end.
 func (r *reader) waitForLog(next int64) (int64, error) {
-	if r.ahead.IsZero() {
-		r.ahead = time.Now()
-	}
 	newest, err := r.client.GetOffset(r.feed.options.Topic, r.at.number, sarama.OffsetNewest)
 	if err != nil {
 		return 0, fmt.Errorf("newest offset: %w", plain(err))
@@ -113,11 +112,15 @@ func (r *reader) waitForLog(next int64) (int64, error) {
 	if newest >= next {
 		return next, nil
 	}
+	if r.ahead.IsZero() {
+		r.ahead, r.lowest = time.Now(), newest
+	}
+	r.lowest = min(r.lowest, newest) // what is appended meanwhile is new
 	if time.Since(r.ahead) < aheadPatience {
 		return 0, fmt.Errorf("the log ends at %d, before the next offset, %d", newest, next)
 	}
-	r.feed.log.Warn("feed: Kafka has lost the end of a log; going on at its end", "partition", r.at.number, "next", next, "newest", newest)
-	return newest, nil
+	r.feed.log.Warn("feed: Kafka has lost the end of a log; going on where it ended then", "partition", r.at.number, "next", next, "end", r.lowest)
+	return r.lowest, nil
 }
 
 // read publishes a partition's records until ctx ends or something fails; then it is closed, and the
@@ -143,6 +146,7 @@ func (r *reader) read(ctx context.Context, consumer sarama.PartitionConsumer) er
 			if !ok {
 				return errors.New("sarama has given the partition up")
 			}
+			r.settle(consumer)
 			return plain(err.Err)
 		case message, ok := <-consumer.Messages():
 			if !ok {
@@ -156,6 +160,15 @@ func (r *reader) read(ctx context.Context, consumer sarama.PartitionConsumer) er
 			r.at.waiting.Store(int32(len(consumer.Messages())))
 			state.Lag.Store(max(0, consumer.HighWaterMarkOffset()-message.Offset-1))
 		}
+	}
+}
+
+// settle has a partition that fails go on behind what sarama has passed over: it may be gone by then, and
+// is not missed. sarama asks for an offset when all records before it are with the reader or in its channel.
+func (r *reader) settle(consumer sarama.PartitionConsumer) {
+	asked := r.at.asked.Load() // before the look at the channel
+	if len(consumer.Messages()) == 0 && asked > r.at.next.Load() {
+		r.at.next.Store(asked)
 	}
 }
 

@@ -3,11 +3,14 @@ package feed
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chatmonitor/server/chat"
 )
@@ -64,4 +67,48 @@ func TestWhatIsNoRecord(t *testing.T) {
 	if n := l.lines.count("skipped a value"); n < 1 || n > 2 {
 		t.Errorf("%d lines about values that are no records", n)
 	}
+}
+
+// The marks that end transactions have offsets, and are no records.
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t, kfake.SeedTopics(1, "chat")).connect(t, kgo.TransactionalID("teller"))
+	l := newListener(t)
+	f := l.run(t, k.address)
+	awaitCaughtUp(t, f)
+	for _, end := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit} {
+		if err := k.client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		k.append(t, 0, `{"app_id":1}`)
+		if err := k.client.EndTransaction(t.Context(), end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What is appended is pushed at once: a transaction that stays open must not hold back the others.
+	eventually(t, "both records", func() bool { return slices.Equal(l.offsets(0), []int64{0, 2}) })
+	eventually(t, "the lag is measured", func() bool { return f.partition0().passed() == 4 && l.stats.Partition(0).Lag.Load() == 0 })
+
+	late := newListener(t) // comes to a log that ends with a mark
+	awaitCaughtUp(t, late.run(t, k.address))
+
+	// The mark at the end is deleted while the broker fails: nothing is missed.
+	fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.KafkaStorageError, Count: -1})
+	awaitState(t, f, 0, Failing)
+	if err := k.DeleteRecords("chat", 0, 4); err != nil {
+		t.Fatal(err)
+	}
+	fault.Remove()
+	awaitState(t, f, 0, Reading)
+	if n := l.stats.Partition(0).Skipped.Load(); n != 0 {
+		t.Errorf("%d offsets counted as skipped", n)
+	}
+	if p := l.stats.Ledger().Partitions["0"]; !p.Balanced || p.Gaps != 1 || p.Consumed != 2 {
+		t.Errorf("the ledger's page is %+v", p)
+	}
+}
+
+func (f *Feed) partition0() *partition {
+	p, _ := f.partition(0)
+	return p
 }

@@ -69,6 +69,9 @@ func saramaConfig(o *Options, d *dialer) (*sarama.Config, error) {
 	c.Net.Proxy.Enable = true
 	c.Net.Proxy.Dialer = d
 	c.Consumer.Return.Errors = true
+	// Chat is shown as it is appended: with ReadCommitted a transaction that stays open would hold back
+	// every record behind it. So records of transactions that are aborted are shown, too.
+	c.Consumer.IsolationLevel = sarama.ReadUncommitted
 	// What sarama retries by itself is a partition that has moved to another leader.
 	c.Consumer.Retry.BackoffFunc = func(attempt int) time.Duration {
 		return (&backoff{attempts: attempt - 1}).next()

@@ -46,6 +46,7 @@ type partition struct {
 	number int32
 
 	next    atomic.Int64 // offset; -1 until it is located
+	asked   atomic.Int64 // offset of the last fetch: what came before it has come to the reader, or is not for it
 	waiting atomic.Int32 // records that have come and are not published
 
 	mu      sync.Mutex
@@ -85,6 +86,15 @@ func (p *partition) look() (state State, sources []string, lastError string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state, p.sources, p.err
+}
+
+// passed is the offset before which nothing is left to publish.
+func (p *partition) passed() int64 {
+	next, asked := p.next.Load(), p.asked.Load()
+	if p.waiting.Load() > 0 {
+		return next
+	}
+	return max(next, asked)
 }
 
 func (p *partition) setSources(addresses []string) {
@@ -148,6 +158,16 @@ func (f *Feed) partition(number int32) (p *partition, isNew bool) {
 	return p, isNew
 }
 
+// fetching notes that a partition's next fetch is from that offset.
+func (f *Feed) fetching(number int32, offset int64) {
+	f.mu.Lock()
+	p := f.partitions[number]
+	f.mu.Unlock()
+	if p != nil {
+		p.asked.Store(offset)
+	}
+}
+
 // forgetPartitions is for a topic that is another one.
 func (f *Feed) forgetPartitions() {
 	f.mu.Lock()
@@ -158,7 +178,14 @@ func (f *Feed) forgetPartitions() {
 func (f *Feed) isAnother(id sarama.Uuid) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return id != sarama.Uuid{} && f.topicID != sarama.Uuid{} && id != f.topicID
+	return id != sarama.Uuid{} && f.topicID != sarama.Uuid{} && id != f.topicID && !slices.Contains(f.retired, id)
+}
+
+// isRetired reports whether the topic was read before the one that is: not every broker knows that yet.
+func (f *Feed) isRetired(id sarama.Uuid) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.retired, id)
 }
 
 func (f *Feed) topicIsUnknown() bool {
@@ -180,7 +207,10 @@ func (f *Feed) found(id sarama.Uuid) {
 	if f.trouble != "" || !f.listed {
 		f.log.Info("feed: the topic is found", "topic", f.options.Topic, "brokers", f.options.Brokers, "partitions", len(f.partitions))
 	}
-	if id != (sarama.Uuid{}) {
+	if id != (sarama.Uuid{}) && id != f.topicID && !slices.Contains(f.retired, id) {
+		if f.topicID != (sarama.Uuid{}) {
+			f.retired = append(f.retired, f.topicID)
+		}
 		f.topicID = id
 	}
 	f.listed, f.connected, f.trouble = true, true, ""
