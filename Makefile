@@ -50,7 +50,8 @@ bench: build ## compare the servers and the floor: memory, push latency, broadca
 	$(BIN)/harness run $(BENCHFLAGS)
 
 bench-full: build ## all scenarios, loads that follow from what the servers sustain, more rounds; some 40 minutes
-	$(BIN)/harness run $(FULLFLAGS)
+	$(GO) test -run '^$$' -bench . -timeout 30m $(INDEXFLAGS) ./server/monitor > $(BIN)/bench-index.txt
+	$(BIN)/harness run $(FULLFLAGS) --benchmarks=$(BIN)/bench-index.txt
 
 bench-million: build ## take each server to a million connections, in a virtual machine if need be; says what it lacks
 	$(BIN)/harness million $(MILLIONFLAGS)

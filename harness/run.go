@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type runCommand struct {
 	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
 	Variants    []string      `default:"${variants}" help:"Variants, in this order. The others are compared with floor if it is among them, else with the first."`
 	Scenarios   []string      `default:"${usual}" help:"Scenarios, in this order; there are ${scenarios}; or all."`
+	Benchmarks  string        `placeholder:"FILE" type:"path" help:"Output of go test -bench, such as that of make bench-index, to join to the run's bench.txt."`
 	Seed        uint64        `default:"1" help:"Of texts and of the order of groups."`
 	Out         string        `default:"results/runs" type:"path" help:"Folder in which the run makes its own."`
 	Bin         string        `placeholder:"DIR" type:"path" help:"Folder with the programs. Default: the harness' own."`
@@ -104,6 +106,10 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 	if err != nil {
 		return nil, err
 	}
+	benchmarks, err := readBenchmarks(c.Benchmarks)
+	if err != nil {
+		return nil, err
+	}
 	programs := programsOf(chosen)
 	bin, err := binariesIn(c.Bin, programs...)
 	if err != nil {
@@ -125,6 +131,7 @@ func (c *runCommand) prepare(ctx context.Context, std streams) (*campaign, error
 	}
 	record := c.record(broker, chosen, scenarios, connections, allowed)
 	record.Environment = describeEnvironment(ctx, machine, bin, programs)
+	record.Benchmarks = benchmarks
 	run := &campaign{
 		config: c, variants: chosen, scenarios: scenarios, connections: connections,
 		bin: bin, broker: broker, record: record, stderr: std.stderr, calibrated: map[string]float64{},
@@ -194,6 +201,21 @@ const (
 	// containerNote follows what the container is.
 	containerNote = ", on the same cores; its port is published by Docker, whose proxy each record passes twice"
 )
+
+// readBenchmarks reads a file in Go's benchmark format; none is no error.
+func readBenchmarks(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", usageError("--benchmarks: %v", err)
+	}
+	if !regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s`).Match(text) {
+		return "", usageError("--benchmarks: %s has no line of a benchmark; it is to be what go test -bench prints", path)
+	}
+	return string(text), nil
+}
 
 func chooseScenarios(names []string) ([]scenario.Scenario, error) {
 	if slices.Equal(names, []string{"all"}) {

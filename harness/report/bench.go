@@ -8,7 +8,8 @@ import (
 
 // WriteBench writes the samples in Go's benchmark format: one line for each
 // round, so that benchstat sees the samples and not their median. Figures of
-// invalid runs are left out: the format has no way to mark them.
+// invalid runs are left out: the format has no way to mark them. The benchmarks that
+// joined the run come last, as they are.
 func (r *Run) WriteBench(w io.Writer) error {
 	var out strings.Builder
 	m := r.Environment.Machine
@@ -18,6 +19,9 @@ func (r *Run) WriteBench(w io.Writer) error {
 		for _, variant := range r.Configuration.Variants {
 			r.writeGroup(&out, variant.Name, group)
 		}
+	}
+	if r.Benchmarks != "" {
+		out.WriteString("\n" + strings.TrimSpace(r.Benchmarks) + "\n")
 	}
 	if _, err := io.WriteString(w, out.String()); err != nil {
 		return fmt.Errorf("report: write the benchmark file: %w", err)

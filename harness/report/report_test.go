@@ -172,6 +172,18 @@ func TestCalibrationInReports(t *testing.T) {
 	}
 }
 
+func TestBenchmarksJoinTheFile(t *testing.T) {
+	r := sampleRun()
+	r.Benchmarks = "\npkg: chatmonitor/server/monitor\nBenchmarkMatch/rules=1-2  100  50 ns/op\n"
+	var with, without bytes.Buffer
+	if err := errors.Join(r.WriteBench(&with), sampleRun().WriteBench(&without)); err != nil {
+		t.Fatal(err)
+	}
+	if want := without.String() + r.Benchmarks; with.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &with, want)
+	}
+}
+
 func TestIntervalsFromSixRounds(t *testing.T) {
 	if f := sampleOfRounds(5).Figure("reactor", "push", PushP50); f.Interval != nil || f.Ratio.Interval != nil {
 		t.Error("five rounds have an interval")

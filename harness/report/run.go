@@ -40,7 +40,8 @@ type Run struct {
 	Figures       []Figure      `json:"figures"`
 	Failures      []Failure     `json:"failures"`
 	Measurements  []Measurement `json:"measurements"`
-	Million       *Million      `json:"million,omitempty"` // of a run up to very many connections
+	Benchmarks    string        `json:"benchmarks,omitempty"` // of the same code, in Go's benchmark format
+	Million       *Million      `json:"million,omitempty"`    // of a run up to very many connections
 }
 
 // Environment is where the run took place, and what was run.
