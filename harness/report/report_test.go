@@ -165,7 +165,7 @@ func TestCalibrationInReports(t *testing.T) {
 			t.Errorf("the table does not say %q:\n%s", want, &text)
 		}
 	}
-	for _, want := range []string{"| push | reactor | 500 | 800 | yes | 12.0 |", "| push | reactor | 500 | 1600 | no: the sender lagged | - |", "--calibrate=0.3"} {
+	for _, want := range []string{"| push | reactor | 500 | 800 | yes | 12.0 |", "| push | reactor | 500 | 1,600 | no: the sender lagged | - |", "--calibrate=0.3"} {
 		if !strings.Contains(markdown.String(), want) {
 			t.Errorf("the Markdown does not say %q:\n%s", want, &markdown)
 		}

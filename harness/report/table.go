@@ -245,7 +245,11 @@ func seconds(v float64) string { return threeDigits(v) }
 
 func ratio(v float64) string { return threeDigits(v) }
 
+// threeDigits prints the digits that count, and of large numbers all.
 func threeDigits(v float64) string {
+	if math.Abs(v) >= 1000 {
+		return count(v)
+	}
 	decimals := 2
 	for limit := 10.0; decimals > 0 && math.Abs(v) >= limit; limit *= 10 {
 		decimals--
