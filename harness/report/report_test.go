@@ -427,7 +427,7 @@ func TestNumbers(t *testing.T) {
 		{count, 0, "0"}, {count, 999.4, "999"}, {count, 1000, "1,000"}, {count, 19500, "19,500"},
 		{count, 1234567.8, "1,234,568"}, {count, -4321, "-4,321"}, {count, -0.2, "0"},
 		{milliseconds, 0, "0.00"}, {milliseconds, 187e3, "0.187"}, {milliseconds, 1.234e6, "1.23"},
-		{milliseconds, 12.34e6, "12.3"}, {milliseconds, 456.7e6, "457"}, {milliseconds, 7.8912e9, "7891"},
+		{milliseconds, 12.34e6, "12.3"}, {milliseconds, 456.7e6, "457"}, {milliseconds, 7.8912e9, "7,891"},
 	}
 	for _, test := range tests {
 		if got := test.format(test.value); got != test.want {
