@@ -82,7 +82,7 @@ func (r *Run) memoryGrid() grid {
 		Head: []string{"part"},
 	}
 	for _, bar := range all.bars {
-		g.Head = append(g.Head, bar.variant+", "+bar.moment())
+		g.Head = append(g.Head, all.label(bar))
 	}
 	if len(all.bars) == 0 {
 		return g

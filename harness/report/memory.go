@@ -153,6 +153,16 @@ func (b memoryBar) total() float64 {
 	return sum
 }
 
+// label names a bar, with its connections where they are not those of the first: a
+// variant that did not come so far.
+func (m memory) label(b memoryBar) string {
+	text := b.variant + ", " + b.moment()
+	if b.connections != m.bars[0].connections {
+		text += ", at " + thousands(float64(b.connections))
+	}
+	return text
+}
+
 func (b memoryBar) moment() string {
 	if b.afterGC {
 		return "after GC"
