@@ -263,10 +263,19 @@ func TestRunOfTheOtherScenarios(t *testing.T) {
 	c, out := startRun(t.Context(), t, "--scenarios=request,connect,churn,slow", "--variants=floor,reactor", "--rounds=1")
 	c.want(t, 0)
 	r, folder := theRun(t, out)
-	if len(r.Measurements) != 8 {
+	if len(r.Measurements) != 7 {
 		t.Fatalf("%d measurements", len(r.Measurements))
 	}
+	for _, s := range r.Configuration.Scenarios { // the floor would not have the same load
+		if why := s.LeftOut["floor"]; (why != "") != (s.Name == "churn") || len(s.LeftOut) > 1 {
+			t.Errorf("%s leaves out %q", s.Name, s.LeftOut)
+		}
+	}
+	wantIn(t, c.stdout.String(), "floor has no part in churn: it has no rules")
 	for _, m := range r.Measurements {
+		if m.Variant == "floor" && m.Scenario == "churn" {
+			t.Error("the floor was measured in churn")
+		}
 		server, load := strings.Join(m.ServerCommand, " "), strings.Join(m.LoadgenCommand, " ")
 		isRequest := m.Scenario == "request"
 		if strings.Contains(load, "/echo ") != isRequest || strings.Contains(load, "--echo") != isRequest || strings.Contains(server, "--echo") != (isRequest && m.Variant == "reactor") {
