@@ -272,6 +272,9 @@ func TestRunOfTheOtherScenarios(t *testing.T) {
 		}
 	}
 	wantIn(t, c.stdout.String(), "floor has no part in churn: it has no rules")
+	if strings.Contains(c.stderr.String(), "0 of 0") {
+		t.Errorf("progress counts what no scenario has:\n%s", c.stderr)
+	}
 	for _, m := range r.Measurements {
 		if m.Variant == "floor" && m.Scenario == "churn" {
 			t.Error("the floor was measured in churn")

@@ -147,6 +147,29 @@ func TestOtherScenariosInPrint(t *testing.T) {
 	golden(t, "others.txt", out.String())
 }
 
+func TestOtherScenariosInTheRawTable(t *testing.T) {
+	want := map[string][]string{ // arrived, lost, p50, p99, lag p99
+		"request": {"999", "1", "1.50", "15.0", "0.00"},
+		"connect": {noFigure, noFigure, "1.50", "15.0", "0.00"},
+		"churn":   {"2,000", "0", "1.50", "15.0", "0.00"},
+		"slow":    {"1,800", "0", "1.50", "15.0", "0.00"},
+	}
+	seen := 0
+	for _, row := range sampleOfOthers().measurementGrid().Rows {
+		cells, known := want[row[0]]
+		if !known || row[1] != "reactor" {
+			continue
+		}
+		seen++
+		if got := row[len(row)-len(cells):]; !slices.Equal(got, cells) {
+			t.Errorf("%s: %q, want %q", row[0], got, cells)
+		}
+	}
+	if seen != 2*len(want) {
+		t.Errorf("%d rows", seen)
+	}
+}
+
 // calibratedRun is one whose rate follows from what was found first.
 func calibratedRun() *Run {
 	r := sampleRun()
