@@ -375,6 +375,8 @@ func TestRunWithTrouble(t *testing.T) {
 	}{
 		{"loadgen", stacktest.Wrong, 3, "! wrong: reactor, push, round 1: 3 pushes are missing", "a server was wrong"},
 		{"loadgen", stacktest.Invalid, 0, "0.200 (0.200..0.200)!", "the schedule was not kept"},
+		{"loadgen", stacktest.Wrong, 3, "! wrong: reactor, request, round 1: 3 pushes are missing", "a server was wrong"},
+		{"loadgen", stacktest.Invalid, 0, "! invalid: reactor, connect, round 1: the schedule was not kept", "the schedule was not kept"},
 		{"loadgen", stacktest.Gate, 0, "! invalid: reactor, push, round 1: no connection came up", "no connection came up"},
 		{"loadgen", stacktest.Crash, 1, "! failed: reactor, push", "no address to connect from"},
 		{"loadgen", stacktest.Garbage, 1, "! failed: reactor, push", "is no event"},
@@ -386,8 +388,10 @@ func TestRunWithTrouble(t *testing.T) {
 		t.Run(test.program+" "+test.fault, func(t *testing.T) {
 			stacktest.SetFault(t, test.program, test.fault)
 			scenario := "push"
-			if strings.Contains(test.stdout, "idle") {
-				scenario = "idle"
+			for _, other := range []string{"idle", "request", "connect"} {
+				if strings.Contains(test.stdout, ", "+other) {
+					scenario = other
+				}
 			}
 			c, out := startRun(t.Context(), t, "--scenarios="+scenario)
 			c.want(t, test.code)
