@@ -85,7 +85,7 @@ func plan(scenarios []scenario.Scenario, variants []variant, connections, rounds
 
 // takingPart are the variants that the scenario means something for.
 func takingPart(variants []variant, s scenario.Scenario) []variant {
-	return slices.DeleteFunc(slices.Clone(variants), func(v variant) bool { return s.Application && v.fixedReceivers })
+	return slices.DeleteFunc(slices.Clone(variants), func(v variant) bool { return s.Application != "" && v.fixedReceivers })
 }
 
 // turns is the order of a round: of two rounds the second goes back the way that the

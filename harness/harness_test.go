@@ -263,10 +263,22 @@ func TestRunOfTheOtherScenarios(t *testing.T) {
 	c, out := startRun(t.Context(), t, "--scenarios=request,connect,churn,slow", "--variants=floor,reactor", "--rounds=1")
 	c.want(t, 0)
 	r, folder := theRun(t, out)
-	if len(r.Measurements) != 8 {
+	if len(r.Measurements) != 7 {
 		t.Fatalf("%d measurements", len(r.Measurements))
 	}
+	for _, s := range r.Configuration.Scenarios { // the floor would not have the same load
+		if why := s.LeftOut["floor"]; (why != "") != (s.Name == "churn") || len(s.LeftOut) > 1 {
+			t.Errorf("%s leaves out %q", s.Name, s.LeftOut)
+		}
+	}
+	wantIn(t, c.stdout.String(), "floor has no part in churn: it has no rules")
+	if strings.Contains(c.stderr.String(), "0 of 0") {
+		t.Errorf("progress counts what no scenario has:\n%s", c.stderr)
+	}
 	for _, m := range r.Measurements {
+		if m.Variant == "floor" && m.Scenario == "churn" {
+			t.Error("the floor was measured in churn")
+		}
 		server, load := strings.Join(m.ServerCommand, " "), strings.Join(m.LoadgenCommand, " ")
 		isRequest := m.Scenario == "request"
 		if strings.Contains(load, "/echo ") != isRequest || strings.Contains(load, "--echo") != isRequest || strings.Contains(server, "--echo") != (isRequest && m.Variant == "reactor") {
@@ -363,6 +375,8 @@ func TestRunWithTrouble(t *testing.T) {
 	}{
 		{"loadgen", stacktest.Wrong, 3, "! wrong: reactor, push, round 1: 3 pushes are missing", "a server was wrong"},
 		{"loadgen", stacktest.Invalid, 0, "0.200 (0.200..0.200)!", "the schedule was not kept"},
+		{"loadgen", stacktest.Wrong, 3, "! wrong: reactor, request, round 1: 3 pushes are missing", "a server was wrong"},
+		{"loadgen", stacktest.Invalid, 0, "! invalid: reactor, connect, round 1: the schedule was not kept", "the schedule was not kept"},
 		{"loadgen", stacktest.Gate, 0, "! invalid: reactor, push, round 1: no connection came up", "no connection came up"},
 		{"loadgen", stacktest.Crash, 1, "! failed: reactor, push", "no address to connect from"},
 		{"loadgen", stacktest.Garbage, 1, "! failed: reactor, push", "is no event"},
@@ -374,8 +388,10 @@ func TestRunWithTrouble(t *testing.T) {
 		t.Run(test.program+" "+test.fault, func(t *testing.T) {
 			stacktest.SetFault(t, test.program, test.fault)
 			scenario := "push"
-			if strings.Contains(test.stdout, "idle") {
-				scenario = "idle"
+			for _, other := range []string{"idle", "request", "connect"} {
+				if strings.Contains(test.stdout, ", "+other) {
+					scenario = other
+				}
 			}
 			c, out := startRun(t.Context(), t, "--scenarios="+scenario)
 			c.want(t, test.code)

@@ -255,5 +255,9 @@ func (m *measurement) sayResult(result *report.LoadgenResult) {
 	if l.Count == 0 || m.quiet {
 		return
 	}
-	m.campaign.progress.say("  p50 %.3f ms, p99 %.3f ms, %d of %d came", l.P50Ns/1e6, l.P99Ns/1e6, result.Expected()-result.Lost(), result.Expected())
+	came := ""
+	if expected := result.Expected(); expected > 0 {
+		came = fmt.Sprintf(", %d of %d came", expected-result.Lost(), expected)
+	}
+	m.campaign.progress.say("  p50 %.3f ms, p99 %.3f ms%s", l.P50Ns/1e6, l.P99Ns/1e6, came)
 }

@@ -169,7 +169,9 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 		configuration.Variants = append(configuration.Variants, report.Variant{Name: v.name, Note: v.note})
 	}
 	for _, s := range scenarios {
-		configuration.Scenarios = append(configuration.Scenarios, c.describeScenario(s, connections))
+		described := c.describeScenario(s, connections)
+		described.LeftOut = leftOut(chosen, s)
+		configuration.Scenarios = append(configuration.Scenarios, described)
 	}
 	return &report.Run{
 		Schema: report.Schema, Started: time.Now().UTC().Truncate(time.Second),
@@ -193,6 +195,21 @@ func (c *runCommand) describeScenario(s scenario.Scenario, connections int) repo
 		}
 	}
 	return out
+}
+
+// leftOut are the variants that the scenario means nothing for, each with the reason.
+func leftOut(chosen []variant, s scenario.Scenario) map[string]string {
+	part := takingPart(chosen, s)
+	var left map[string]string
+	for _, v := range chosen {
+		if !slices.ContainsFunc(part, func(p variant) bool { return p.name == v.name }) {
+			if left == nil {
+				left = map[string]string{}
+			}
+			left[v.name] = s.Application
+		}
+	}
+	return left
 }
 
 const (

@@ -34,7 +34,7 @@ var variants = []variant{
 const floorName = "floor"
 
 const floorNote = "raw epoll without an application: the least that a process can do, and what ratios divide by; it has no rules, " +
-	"so its pushes all go to the first connection, where the others' go to all in turn"
+	"so in push its records all go to the first connection, where the others' go to all in turn"
 
 const loadgenBinary = "loadgen"
 

@@ -49,7 +49,7 @@ var benchGroups = []benchGroup{
 		{FirstReceiverP50, "first-p50-ns"}, {LastReceiverP50, "last-p50-ns"}, {DeliveriesPerSec, "deliveries/s"},
 	}},
 	{pingScenario, "Ping", []benchUnit{{PingCPU, "cpu-ns"}}},
-	{requestScenario, "Request", []benchUnit{{RequestP50, "p50-ns"}, {RequestP99, "p99-ns"}}},
+	{requestScenario, "Request", []benchUnit{{RequestP50, "p50-ns"}, {RequestP99, "p99-ns"}, {RequestServiceP50, "service-p50-ns"}}},
 	{connectScenario, "Connect", []benchUnit{{UpgradeP50, "upgrade-p50-ns"}, {UpgradeP99, "upgrade-p99-ns"}, {PreparedP50, "prepared-p50-ns"}, {PreparedP99, "prepared-p99-ns"}}},
 	{churnScenario, "Churn", []benchUnit{{PushP50, "p50-ns"}, {PushP99, "p99-ns"}, {NewcomerP50, "newcomer-p50-ns"}, {NewcomerP99, "newcomer-p99-ns"}}},
 	{slowScenario, "Slow", []benchUnit{{PushP50, "p50-ns"}, {PushP99, "p99-ns"}}},

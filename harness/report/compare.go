@@ -58,7 +58,7 @@ func (c *Comparison) compare(l line, variant string) {
 		return
 	}
 	a, b := c.A.Figure(variant, l.scenario, l.name), c.B.Figure(variant, l.scenario, l.name)
-	name := fmt.Sprintf("%s of %s", l.text, variant)
+	name := fmt.Sprintf("%s: %s of %s", l.scenario, l.text, variant)
 	switch {
 	case a == nil || b == nil || a.Value == nil || b.Value == nil:
 		c.Left = append(c.Left, name+": not in both runs")

@@ -35,6 +35,7 @@ const (
 	DeliveriesPerSec   = "deliveries_per_second"
 	RequestP50         = "request_p50_ns"
 	RequestP99         = "request_p99_ns"
+	RequestServiceP50  = "request_service_p50_ns"
 	UpgradeP50         = "upgrade_p50_ns"
 	UpgradeP99         = "upgrade_p99_ns"
 	PreparedP50        = "prepared_p50_ns"

@@ -200,8 +200,8 @@ func (r *Run) calibrationGrid() grid {
 func (r *Run) measurementGrid() grid {
 	g := grid{
 		Title: "Measurements, in the order in which they were made", Columns: 2,
-		Note: "RSS of the server in MiB: ready, all held as left, and after a full collection; CPU of the server up to then and of the load generator in s; latencies in ms.",
-		Head: []string{"scenario", "variant", "round", "connections", "began", "took s", "RSS ready", "held", "after GC", "CPU server", "CPU loadgen", "deliveries", "lost", "p50", "p99", "lag p99"},
+		Note: "RSS of the server in MiB: ready, all held as left, and after a full collection; CPU of the server up to then and of the load generator in s; deliveries or answers; latencies in ms, from due to received, answered or upgraded.",
+		Head: []string{"scenario", "variant", "round", "connections", "began", "took s", "RSS ready", "held", "after GC", "CPU server", "CPU loadgen", "arrived", "lost", "p50", "p99", "lag p99"},
 	}
 	for _, m := range r.Measurements {
 		row := []string{m.Scenario, m.Variant, strconv.Itoa(m.Round), count(float64(m.Connections)), m.Started.UTC().Format(time.TimeOnly), seconds(m.Seconds),
@@ -240,9 +240,14 @@ func (m Measurement) loadgenCells() []string {
 		return slices.Repeat([]string{noFigure}, 6)
 	}
 	cells := []string{seconds(result.Self.CPUSeconds)}
-	if result.Records.DeliveriesExpected == 0 {
-		return append(cells, slices.Repeat([]string{noFigure}, 5)...)
+	if result.Expected() == 0 {
+		cells = append(cells, noFigure, noFigure)
+	} else {
+		cells = append(cells, count(float64(result.Expected()-result.Lost())), count(float64(result.Lost())))
 	}
-	return append(cells, count(float64(result.Records.Deliveries)), count(float64(result.Records.Lost)),
-		milliseconds(result.Latency.Response.P50Ns), milliseconds(result.Latency.Response.P99Ns), milliseconds(result.Latency.Lag.P99Ns))
+	response, lag := result.Latency.Response, result.Latency.Lag
+	if response.Count == 0 {
+		return append(cells, noFigure, noFigure, noFigure)
+	}
+	return append(cells, milliseconds(response.P50Ns), milliseconds(response.P99Ns), milliseconds(lag.P99Ns))
 }

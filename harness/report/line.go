@@ -48,7 +48,9 @@ var sections = []section{
 	{requestScenario, []line{
 		{"round trip p50 ms", "Due to answered, p50", "ms", requestScenario, RequestP50, milliseconds, true},
 		{"round trip p99 ms", "Due to answered, p99", "ms", requestScenario, RequestP99, milliseconds, true},
+		{"sent to answered p50 ms", "Sent to answered, p50", "ms", requestScenario, RequestServiceP50, milliseconds, true},
 		{"answers lost", "Answers lost", "answers", requestScenario, RecordsLost, count, false},
+		{"repeated or wrong", "Answers repeated or wrong", "answers", requestScenario, RecordsUnsound, count, false},
 	}},
 	{connectScenario, []line{
 		{"connections held", "Connections held", "connections", connectScenario, ConnectionsHeld, count, false},

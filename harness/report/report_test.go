@@ -103,46 +103,6 @@ func sampleOfRounds(rounds int) *Run {
 	return r
 }
 
-// sampleOfOthers is a run of the scenarios that a short run leaves out.
-func sampleOfOthers() *Run {
-	r := sampleRun()
-	r.Measurements = []Measurement{pinging(0.05, 1, 40_000)}
-	r.Configuration.Scenarios = []Scenario{
-		{Name: "ping", Connections: []int{5000}, Rounds: 1},
-		{Name: "request", Connections: []int{500}, Rounds: 2, RatePerSecond: 2000, Events: "requests", DurationSeconds: 5, WarmupSeconds: 1},
-		{Name: "connect", Connections: []int{500}, Rounds: 2, RatePerSecond: 1000, Events: "connects"},
-		{Name: "churn", Connections: []int{500}, Rounds: 2, RatePerSecond: 20, Receivers: 100, With: "while others come", DurationSeconds: 5, WarmupSeconds: 1},
-		{Name: "slow", Connections: []int{100}, Rounds: 2, RatePerSecond: 20, Receivers: 100, With: "of ten one reads nothing", DurationSeconds: 5, WarmupSeconds: 1},
-	}
-	latency := func(name string, p50 float64) string {
-		return fmt.Sprintf(`"%s":{"count":100,"p50_ns":%g,"p90_ns":%g,"p99_ns":%g}`, name, p50, 2*p50, 10*p50)
-	}
-	for _, variant := range []string{"floor", "reactor", "goroutine-plain"} {
-		slower := map[string]float64{"floor": 1, "reactor": 1.5, "goroutine-plain": 3}[variant] * 1e6
-		for round := 1; round <= 2; round++ {
-			for scenario, result := range map[string]string{
-				"request": `"connections":{"held":500},"requests":{"sent":1000,"lost":1},"latency":{` + latency("response", slower) + `}`,
-				"connect": `"connections":{"held":500,"connect_seconds":1},"latency":{` + latency("response", slower) + "," + latency("prepared", 2*slower) + `}`,
-				"churn":   `"connections":{"held":500},"records":{"deliveries_expected":2000,"deliveries":2000},"latency":{` + latency("response", slower) + "," + latency("connect", 3*slower) + `}`,
-				"slow":    `"connections":{"held":100},"records":{"deliveries_expected":1800,"deliveries":1800},"slow":{"paused":10,"closed_by_server":9},"latency":{` + latency("response", slower) + `}`,
-			} {
-				r.Measurements = append(r.Measurements, Measurement{Variant: variant, Scenario: scenario, Round: round, Connections: 500,
-					Loadgen: json.RawMessage(`{"schema":1,"valid":true,` + result + `}`)})
-			}
-		}
-	}
-	r.DeriveFigures()
-	return r
-}
-
-func TestOtherScenariosInPrint(t *testing.T) {
-	var out bytes.Buffer
-	if err := sampleOfOthers().Print(&out); err != nil {
-		t.Fatal(err)
-	}
-	golden(t, "others.txt", out.String())
-}
-
 // calibratedRun is one whose rate follows from what was found first.
 func calibratedRun() *Run {
 	r := sampleRun()

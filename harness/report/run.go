@@ -109,6 +109,8 @@ type Scenario struct {
 	DurationSeconds float64 `json:"duration_seconds,omitempty"`
 	WarmupSeconds   float64 `json:"warmup_seconds,omitempty"`
 	Receivers       int     `json:"receivers,omitempty"` // of each record
+	// LeftOut are the variants that it means nothing for, each with the reason.
+	LeftOut map[string]string `json:"left_out,omitempty"`
 }
 
 // Calibration is what a variant sustains of a scenario.

@@ -52,6 +52,7 @@ var timedFigures = []struct {
 	{requestScenario, []sampled{
 		{name: RequestP50, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P50Ns }},
 		{name: RequestP99, of: func(r *LoadgenResult) float64 { return r.Latency.Response.P99Ns }},
+		{name: RequestServiceP50, of: func(r *LoadgenResult) float64 { return r.Latency.Service.P50Ns }},
 	}},
 	{connectScenario, []sampled{
 		{name: ConnectionsHeld, of: heldConnections},

@@ -153,6 +153,18 @@ func (r *Run) legend() []string {
 		if v.Note != "" {
 			lines = append(lines, v.Name+": "+v.Note+".")
 		}
+		lines = append(lines, r.absences(v.Name)...)
+	}
+	return lines
+}
+
+// absences say which scenarios leave the variant out, and why.
+func (r *Run) absences(variant string) []string {
+	var lines []string
+	for _, s := range r.Configuration.Scenarios {
+		if why, left := s.LeftOut[variant]; left {
+			lines = append(lines, fmt.Sprintf("%s has no part in %s: %s.", variant, s.Name, why))
+		}
 	}
 	return lines
 }

@@ -46,8 +46,8 @@ type Scenario struct {
 
 	// ServerFlags are the server's besides those that it always gets.
 	ServerFlags []string
-	// Application: servers without one have no part in it.
-	Application bool
+	// Application is why servers without one have no part in it; "": they have.
+	Application string
 
 	// Receivers is how many connections get each record; 0: all of them.
 	Receivers int
@@ -105,7 +105,7 @@ var All = []Scenario{
 		Loadgen:     "idle",
 		Flags:       target,
 		ServerFlags: []string{"--idle-ping=" + idlePing.String()},
-		Application: true,
+		Application: "it sends no pings of its own",
 		// They come up before the first of them has been silent for so long.
 		MaxConnections: 5000,
 		Ladder:         []float64{1},
@@ -182,10 +182,11 @@ var All = []Scenario{
 	{
 		Name:    "churn",
 		Shows:   "a push to 100 sessions that stay while others come and are reset",
-		With:    "while 200 connections a second come, and are reset after 1 s",
+		With:    "while 200 connections a second come, get the records too, and are reset after 1 s",
 		Loadgen: "churn",
 		Flags: flags(target, record, timed, []string{
 			"--receivers=100", "--groups=1", "--churn-rate=200", "--churn-life=1s"}),
+		Application:    "it has no rules, so those that come would get no records, and it would write less than half of what the others do",
 		Receivers:      100,
 		MaxConnections: 5000,
 		Ladder:         []float64{1},
