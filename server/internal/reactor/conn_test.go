@@ -32,6 +32,7 @@ type wire struct {
 	writes   int
 	written  int
 	discards bool // what is written is not kept
+	onWrite  func()
 }
 
 func (w *wire) Context() any              { return w.context }
@@ -43,6 +44,9 @@ func (w *wire) Dup() (int, error)         { return 0, errHandedOver }
 func (w *wire) Write(b []byte) (int, error) {
 	if w.gone {
 		panic("a write after close reaches a stranger")
+	}
+	if w.onWrite != nil {
+		w.onWrite()
 	}
 	w.writes++
 	w.written += len(b)

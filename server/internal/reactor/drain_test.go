@@ -1,9 +1,41 @@
 package reactor
 
 import (
+	"context"
 	"testing"
 	"time"
 )
+
+// A client may have the 101 before it counts as connected, and end the server at once: the drain waits
+// for it all the same.
+func TestDrainWaitsForAnUpgrade(t *testing.T) {
+	config := testConfig
+	config.MaxHeadBytes = 8 << 10
+	c, w := newConnInHead(config)
+	s := c.loop.server
+	s.handed = newHandedOver(1)
+	quiet := func() bool {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // it does not wait
+		s.awaitQuiet(ctx)
+		return s.arriving.Load() == 0 && s.app.Stats.Connected.Load() == 0
+	}
+	if !quiet() {
+		t.Error("somebody is there at the start")
+	}
+	w.onWrite = func() {
+		if s.arriving.Load() != 1 {
+			t.Errorf("%d upgrades are under way while the 101 is written, want 1", s.arriving.Load())
+		}
+		if quiet() {
+			t.Error("the drain would be over")
+		}
+	}
+	c.receive([]byte("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+	if c.phase != open || s.arriving.Load() != 0 || s.app.Stats.Connected.Load() != 1 {
+		t.Errorf("phase %v, %d under way, %d connected", c.phase, s.arriving.Load(), s.app.Stats.Connected.Load())
+	}
+}
 
 func TestDrainIsSpread(t *testing.T) {
 	for _, c := range []struct {

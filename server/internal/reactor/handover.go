@@ -185,10 +185,11 @@ func (r *replayed) leaveAddress() {
 // upgradeLater upgrades a connection that spoke HTTP before, or in a way that only net/http reads: it
 // writes the 101 and sends the socket back to its loop.
 func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
-	if s.app.Draining() {
+	if !s.arrive() {
 		s.refuseLater(w, monitor.Leaving, "the server is leaving")
 		return
 	}
+	defer s.arrived() // behind Enroll, whose OnOpen has counted it as connected
 	if !s.app.Sessions.Take() {
 		s.refuseLater(w, monitor.SessionsFull, "the server has as many connections as it may")
 		return

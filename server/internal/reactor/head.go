@@ -117,15 +117,16 @@ func (c *conn) choose(b []byte, end int) []byte {
 		return nil
 	}
 	s := c.loop.server
-	switch {
-	case s.app.Draining():
+	if !s.arrive() {
 		c.refuse(monitor.Leaving, leaving)
 		return nil
+	}
+	defer s.arrived()
+	switch {
 	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.displace(sessionPlace) && s.app.Sessions.Take()):
 		c.refuse(monitor.SessionsFull, full)
 		return nil
-	}
-	if c.place == plainPlace {
+	case c.place == plainPlace:
 		s.app.Plain.Give()
 	}
 	c.place = sessionPlace

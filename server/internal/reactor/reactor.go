@@ -49,6 +49,7 @@ type server struct {
 	stopped        chan struct{} // closed when the loops have ended
 	drivers        sync.WaitGroup
 
+	arriving     atomic.Int64 // upgrades under way: their clients may know of them before Connected does
 	stopping     atomic.Bool
 	acceptFailed atomic.Pointer[string] // gnet's words, if it did
 	drain        atomic.Pointer[drain]  // nil until the server leaves
@@ -155,11 +156,26 @@ func (s *server) drainAll(web *http.Server) {
 	}
 }
 
-// awaitQuiet waits until no WebSocket is open and no request is under way.
+// arrive begins an upgrade, unless the server is leaving. It is counted first: so either the upgrade
+// finds the server leaving, or the drain finds the upgrade. arrived ends it, once the WebSocket counts as
+// connected, or never will.
+func (s *server) arrive() bool {
+	s.arriving.Add(1)
+	if s.app.Draining() {
+		s.arrived()
+		return false
+	}
+	return true
+}
+
+func (s *server) arrived() { s.arriving.Add(-1) }
+
+// awaitQuiet waits until no WebSocket is open, and no upgrade or request under way. One that arrives is
+// connected before it has arrived, so who looks in that order does not miss it.
 func (s *server) awaitQuiet(deadline context.Context) {
 	look := time.NewTicker(tickEvery)
 	defer look.Stop()
-	for s.app.Stats.Connected.Load() > 0 || s.handed.active.Load() > 0 {
+	for s.arriving.Load() > 0 || s.handed.active.Load() > 0 || s.app.Stats.Connected.Load() > 0 {
 		select {
 		case <-deadline.Done():
 			s.app.Log.Warn("clients were still there at the end of the drain", "websockets", s.app.Stats.Connected.Load(), "requests", s.handed.active.Load())
