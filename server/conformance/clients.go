@@ -73,9 +73,12 @@ func addressLimit(tr *trial) {
 	})
 }
 
+// One of the two places stays taken; who reads the metrics needs two of its own address, since the server
+// may not yet know that its connection before has ended.
 func addressFreed(tr *trial) {
-	away := tr.apart(1, "--max-connections-per-address=1")
+	away := tr.apart(1, "--max-connections-per-address=2")
 	before := away.scrape()
+	away.openFrom(firstPeer)
 	for i := range 10 {
 		s := away.openFrom(firstPeer)
 		away.wantCrowded(firstPeer)
@@ -86,7 +89,7 @@ func addressFreed(tr *trial) {
 			s.wantClose(1000)
 			_ = s.conn.Close() // the cleanup would do it later
 		}
-		away.wantMoved(before, func(m *metrics) error { return m.want(0, metricPrefix+"net_current_connected") })
+		away.wantMoved(before, func(m *metrics) error { return m.want(1, metricPrefix+"net_current_connected") })
 	}
 }
 
