@@ -159,6 +159,7 @@ func TestRefusalsOfAFullServerAreCounted(t *testing.T) {
 	}
 	ask("GET /ws"+strings.Replace(upgradeFields, "13", "8", 1), http.StatusUpgradeRequired)
 	await(t, "bad handshakes", 1, refused(monitor.BadHandshake))
+	w.wantPlaces(4, 2) // that one had a plain place
 	var busy []*client
 	for range 2 { // requests under way have both plain places
 		c := w.connect()
