@@ -49,7 +49,7 @@ fuzz: ## run each fuzzer for FUZZTIME (30s)
 bench: build ## compare the servers and the floor: memory, push latency, broadcast; under five minutes
 	$(BIN)/harness run $(BENCHFLAGS)
 
-bench-full: build ## all scenarios, loads that follow from what the servers sustain, more rounds; some 40 minutes
+bench-full: build ## all scenarios, loads that follow from what the servers sustain, more rounds; the better part of an hour
 	$(GO) test -run '^$$' -bench . -timeout 30m $(INDEXFLAGS) ./server/monitor > $(BIN)/bench-index.txt
 	$(BIN)/harness run $(FULLFLAGS) --benchmarks=$(BIN)/bench-index.txt
 
