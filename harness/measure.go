@@ -20,8 +20,8 @@ const (
 	readyDeadline      = 60 * time.Second
 	answerDeadline     = 60 * time.Second
 	deadlinePerConnect = 10 * time.Millisecond
-	serverGrace        = 15 * time.Second // its own --drain is 1s
-	loadgenGrace       = 15 * time.Second
+	serverGrace        = 40 * time.Second // its own --drain is 1s
+	loadgenGrace       = 40 * time.Second
 )
 
 // measurement is one server under one load.
