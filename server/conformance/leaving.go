@@ -133,9 +133,6 @@ func stuckClients(tr *trial) {
 	away := tr.on(instance)
 	for range 3 {
 		s := away.open("/echo")
-		if err := s.conn.SetReadBuffer(4 << 10); err != nil {
-			tr.Fatal(err)
-		}
 		for range 8 {
 			s.write(frame(fin|opBinary, string(make([]byte, messageLimitBytes))))
 		}

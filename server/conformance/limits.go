@@ -219,7 +219,9 @@ func slowBatch(app int64, n int) []string {
 // Answers count, too: this client asks and does not read.
 func slowAnswers(tr *trial) {
 	away := tr.withSmallBudget()
-	slow := away.slowSession()
+	// It writes as well, so its receive buffer is the usual one: from a socket whose full buffer is small,
+	// Linux drops segments with the acknowledgements in them, and both directions wait for retransmissions.
+	slow := away.session()
 	before := away.scrape()
 	message := text(pingOf(slowRecordBytes))
 	asked := make(chan struct{})

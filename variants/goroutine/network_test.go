@@ -112,9 +112,6 @@ func TestAnswersAndPongsCountAgainstTheBudget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bothProfiles(t, config, func(t *testing.T, w *world) {
 				nc := w.raw()
-				if err := nc.SetReadBuffer(4 << 10); err != nil {
-					t.Fatal(err)
-				}
 				if _, err := io.WriteString(nc, "GET "+web.PathWS+upgradeFields); err != nil {
 					t.Fatal(err)
 				}
