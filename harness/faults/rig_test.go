@@ -128,8 +128,7 @@ type readiness struct {
 		Connected  bool   `json:"connected"`
 		Trouble    string `json:"trouble"`
 		Partitions map[string]struct {
-			State      string `json:"state"`
-			NextOffset int64  `json:"next_offset"`
+			State string `json:"state"`
 		} `json:"partitions"`
 	} `json:"feed"`
 }

@@ -57,7 +57,12 @@ func TestABrokerThatRestarts(t *testing.T) {
 	l.wantOffsets(t, 1, 0, end)
 	t.Logf("the first record came %v after the broker", time.Since(began))
 	eventually(t, "feed_resumed", func() bool { return len(l.told()) == 2 })
-	l.wantOffsets(t, 0, 0, again.append(t, 0, numbered(20, 1)...))
+	endOfFirst := again.append(t, 0, numbered(20, 1)...)
+	l.wantOffsets(t, 0, 0, endOfFirst)
+	eventually(t, "the next offset in the status", func() bool {
+		p := f.partitionState(0)
+		return p.NextOffset == endOfFirst && p.LagRecords == 0
+	})
 	told := l.told()
 	if !strings.Contains(told[0], `"kind":"feed_stalled","partitions":[0,1],"since":`) || !strings.Contains(told[1], `"kind":"feed_resumed","partitions":[0,1],"since":`) {
 		t.Errorf("told were %v", told)
