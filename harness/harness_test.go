@@ -114,6 +114,8 @@ func TestUsage(t *testing.T) {
 		{"run --help", 0, "Examples:"},
 		{"watch --help", 0, "keywords"},
 		{"fly", 2, "unexpected argument fly"},
+		{"fly --high", 2, "Try 'harness --help'"},
+		{"run --fly", 2, "Try 'harness run --help'"},
 		{"run --connections=-1", 2, "--connections must not be negative"},
 		{"run --rate=0", 2, "--rate must be"},
 		{"run --rate=NaN", 2, "--rate must be"},
