@@ -53,6 +53,7 @@ func (r *Run) facts() []fact {
 
 func gibibytes(v float64) string { return fmt.Sprintf("%.1f GiB", v/(1<<30)) }
 
+// short is enough of the sum to tell programs apart.
 func (b Binary) short() string { return "sha256 " + b.SHA256[:min(len(b.SHA256), 16)] }
 
 func (r *Run) commit() string {
