@@ -29,10 +29,14 @@ type brokerReady struct {
 }
 
 func (c *brokerCommand) Run(ctx context.Context, std streams) error {
-	broker, err := stack.Open(ctx, stack.Choice{
+	choice := stack.Choice{
 		Kafka: c.Kafka, Image: c.KafkaImage, Say: sayOn(std.stderr),
 		Config: stack.BrokerConfig{Topic: c.Topic, Partitions: c.Partitions, Listen: c.Listen},
-	})
+	}
+	if err := validateBroker(choice); err != nil {
+		return err
+	}
+	broker, err := stack.Open(ctx, choice)
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}

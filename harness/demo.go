@@ -38,7 +38,17 @@ func (c *demoCommand) validate() error {
 	case c.Duration < 0:
 		return usageError("--duration must not be negative")
 	}
-	return nil
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return usageError("--listen: %w", err)
+	}
+	return validateBroker(c.choice())
+}
+
+func (c *demoCommand) choice() stack.Choice {
+	return stack.Choice{
+		Kafka: c.Kafka, Image: c.KafkaImage,
+		Config: stack.BrokerConfig{Topic: demoTopic, Partitions: demoParts, Listen: "127.0.0.1:0"},
+	}
 }
 
 const (
@@ -65,10 +75,9 @@ func (c *demoCommand) Run(ctx context.Context, std streams) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, c.Duration)
 		defer cancel()
 	}
-	broker, err := stack.Open(ctx, stack.Choice{
-		Kafka: c.Kafka, Image: c.KafkaImage, Say: sayOn(std.stderr),
-		Config: stack.BrokerConfig{Topic: demoTopic, Partitions: demoParts, Listen: "127.0.0.1:0"},
-	})
+	choice := c.choice()
+	choice.Say = sayOn(std.stderr)
+	broker, err := stack.Open(ctx, choice)
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}

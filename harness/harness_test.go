@@ -114,6 +114,8 @@ func TestUsage(t *testing.T) {
 		{"run --help", 0, "Examples:"},
 		{"watch --help", 0, "keywords"},
 		{"fly", 2, "unexpected argument fly"},
+		{"fly --high", 2, "Try 'harness --help'"},
+		{"run --fly", 2, "Try 'harness run --help'"},
 		{"run --connections=-1", 2, "--connections must not be negative"},
 		{"run --rate=0", 2, "--rate must be"},
 		{"run --rate=NaN", 2, "--rate must be"},
@@ -127,6 +129,13 @@ func TestUsage(t *testing.T) {
 		{"run --calibrate=1.5", 2, "--calibrate is a share"},
 		{"run --benchmarks=/nonexistent", 2, "--benchmarks: open /nonexistent"},
 		{"run --benchmarks=harness_test.go", 2, "has no line of a benchmark"},
+		{"run --partitions=0", 2, "0 partitions: must be 1 to 1000"},
+		{"run --kafka=somewhere", 2, `kafka "somewhere": want auto, container, embedded or HOST:PORT`},
+		{"broker --partitions=0", 2, "0 partitions: must be 1 to 1000"},
+		{"broker --listen=here", 2, "listen address"},
+		{"million --cpus=0", 2, "--cpus must be"},
+		{"demo --kafka=somewhere", 2, "HOST:PORT"},
+		{"demo --listen=here", 2, "--listen"},
 		{"demo --rate=0", 2, "--rate must be"},
 		{"demo --duration=-1s", 2, "--duration must"},
 		{"watch --rule=6558", 2, "no JSON object"},
@@ -139,7 +148,6 @@ func TestUsage(t *testing.T) {
 		{"compare /nonexistent .", 1, "name a run's folder"},
 		{"compare --help", 0, "B divided by A"},
 		{"doctor --help", 0, "Changes nothing"},
-		{"broker --partitions=0", 1, "0 partitions"},
 	}
 	for _, test := range tests {
 		t.Run(test.args, func(t *testing.T) {

@@ -96,11 +96,20 @@ func run(ctx context.Context, args []string, std streams) int {
 		return exitFine
 	}
 	if err != nil {
-		fmt.Fprintf(std.stderr, "harness: %v\nTry 'harness --help'.\n", err)
+		fmt.Fprintf(std.stderr, "harness: %v\nTry '%s --help'.\n", err, asked(err))
 		return exitUsage
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	return exitCode(command.Run(std), std.stderr)
+}
+
+// asked is the command whose help has what the error is about.
+func asked(err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context.Selected() != nil {
+		return "harness " + wrong.Context.Selected().Name
+	}
+	return "harness"
 }
 
 // exitCode prints the error, if there is one, and chooses the exit code.

@@ -31,7 +31,7 @@ type vmCommand struct {
 // ladderFlags say how far to go, and with what.
 type ladderFlags struct {
 	Connections int           `default:"1000000" help:"Connections at the top, each with a rule of its own."`
-	Steps       []int         `placeholder:"N" help:"Connections at which memory is read and sessions are pushed to, the top included. Default: 10, 25, 50 and 100 per cent of --connections."`
+	Steps       []int         `placeholder:"N" help:"Connections at which memory is read and sessions are pushed to, the top included. Default: 10, 25, 50 and 100 per cent of --connections, as far as they are more than --sample."`
 	Sample      int           `default:"1000" help:"Sessions that are pushed to at each step."`
 	Patience    time.Duration `default:"2m" help:"A server that takes up no connection for so long has stopped."`
 	Variants    []string      `default:"${variants}" help:"Variants, in this order, one after the other."`
@@ -97,9 +97,7 @@ func (f ladderFlags) plan() (report.ClimbPlan, error) {
 		Connections: f.Sample, Receivers: 1, Rate: sampleRate, Duration: sampleDuration,
 	}}
 	if len(p.Steps) == 0 {
-		for _, share := range usualSteps {
-			p.Steps = append(p.Steps, f.Connections*share/100)
-		}
+		p.Steps = f.usualSteps()
 	}
 	if top := p.Top(); top != f.Connections {
 		return p, usageError("the last of --steps is %d, and --connections is %d: they must be the same", top, f.Connections)
@@ -108,6 +106,16 @@ func (f ladderFlags) plan() (report.ClimbPlan, error) {
 		return p, &codedError{err, exitUsage}
 	}
 	return p, nil
+}
+
+// usualSteps leave out those that have no more connections than are pushed to.
+func (f ladderFlags) usualSteps() (steps []int) {
+	for _, share := range usualSteps {
+		if step := f.Connections * share / 100; step > f.Sample || share == 100 {
+			steps = append(steps, step)
+		}
+	}
+	return steps
 }
 
 // Pushes at each step: records a second, and how long.
@@ -131,6 +139,9 @@ func runMillion(ctx context.Context, std streams, flags ladderFlags, machine mac
 	plan, err := flags.plan()
 	if err != nil {
 		return err
+	}
+	if machine.CPUs < 1 {
+		return usageError("--cpus must be at least 1")
 	}
 	chosen, err := chooseVariants(flags.Variants)
 	if err != nil {

@@ -67,6 +67,10 @@ func TestUsualSteps(t *testing.T) {
 	if err != nil || !slices.Equal(p.Steps, []int{100_000, 250_000, 500_000, 1_000_000}) {
 		t.Errorf("steps %v, %v", p.Steps, err)
 	}
+	p, err = ladderFlags{Connections: 10_000, Sample: 1000, Patience: time.Minute}.plan()
+	if err != nil || !slices.Equal(p.Steps, []int{2500, 5000, 10_000}) {
+		t.Errorf("as in the help: steps %v, %v", p.Steps, err)
+	}
 }
 
 func TestObstaclesHere(t *testing.T) {

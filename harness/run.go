@@ -72,6 +72,14 @@ func (c *runCommand) validate() error {
 	case len(c.Scenarios) == 0:
 		return usageError("no scenario is named")
 	}
+	return validateBroker(c.choice())
+}
+
+// validateBroker makes a usage error of what is wrong with the flags for a broker.
+func validateBroker(choice stack.Choice) error {
+	if err := choice.Validate(); err != nil {
+		return usageError("the broker: %w", err)
+	}
 	return nil
 }
 
@@ -263,10 +271,16 @@ func programsOf(chosen []variant) []string {
 
 // openBroker starts a broker or checks that an external one answers.
 func (c *runCommand) openBroker(ctx context.Context, std streams) (stack.Broker, error) {
-	return stack.Open(ctx, stack.Choice{
-		Kafka: c.Kafka, Image: c.KafkaImage, Say: sayOn(std.stderr),
+	choice := c.choice()
+	choice.Say = sayOn(std.stderr)
+	return stack.Open(ctx, choice)
+}
+
+func (c *runCommand) choice() stack.Choice {
+	return stack.Choice{
+		Kafka: c.Kafka, Image: c.KafkaImage,
 		Config: stack.BrokerConfig{Topic: c.Topic, Partitions: c.Partitions, Listen: "127.0.0.1:0"},
-	})
+	}
 }
 
 // makeFolder makes the run's own folder, named after the time and the commit.

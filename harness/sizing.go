@@ -35,15 +35,17 @@ func bounds(m probe.Machine, chosen []variant, wanted int) []report.Bound {
 	room := roomBytes(chosen)
 	return []report.Bound{
 		bound("descriptors", m.Limits.DescriptorsHard, withoutReserve,
-			"RLIMIT_NOFILE (hard) is %s for each process", liftDescriptors(m.Limits, wanted)),
+			counted("RLIMIT_NOFILE (hard) is %.0f for each process"), liftDescriptors(m.Limits, wanted)),
 		bound("system files", m.Limits.SystemFilesFree, func(free float64) float64 { return free / 2 },
-			"fs.file-max leaves room for %s files, and a connection takes two",
+			counted("fs.file-max leaves room for %.0f files, and a connection takes two"),
 			"sudo sysctl -w fs.file-max="+withRoom(m.Limits.SystemFilesMax, m.Limits.SystemFilesFree, wanted)),
 		bound("memory", m.MemoryAvailableBytes, func(free float64) float64 { return free * memoryShare / room },
-			fmt.Sprintf("%%s bytes are available, and a connection may take %.0f", room),
+			func(free float64) string {
+				return fmt.Sprintf("%.1f GiB are available, and a connection may take %.0f KiB", free/(1<<30), room/(1<<10))
+			},
 			fmt.Sprintf("have %.1f GiB available (the cgroup's limit counts: docker run --memory, MemoryMax= of systemd), or run --variants=reactor", float64(wanted)*room/memoryShare/(1<<30))),
 		bound("connection tracking", m.Limits.ConntrackFree, func(free float64) float64 { return free / 2 },
-			"the kernel can track %s more connections, and keeps closed ones for a while",
+			counted("the kernel can track %.0f more connections, and keeps closed ones for a while"),
 			"sudo sysctl -w net.netfilter.nf_conntrack_max="+withRoom(m.Limits.ConntrackMax, m.Limits.ConntrackFree, wanted)),
 	}
 }
@@ -67,7 +69,11 @@ func withRoom(limit, free probe.Reading, connections int) string {
 	return strconv.FormatFloat(math.Ceil(used+2*float64(connections)), 'f', 0, 64)
 }
 
-func bound(name string, read probe.Reading, allows func(float64) float64, found, lift string) report.Bound {
+func counted(format string) func(float64) string {
+	return func(value float64) string { return fmt.Sprintf(format, value) }
+}
+
+func bound(name string, read probe.Reading, allows func(float64) float64, found func(float64) string, lift string) report.Bound {
 	value, known := read.Value()
 	if !known {
 		return report.Bound{Name: name, Connections: unbounded, Found: "not known: " + read.Reason()}
@@ -75,7 +81,7 @@ func bound(name string, read probe.Reading, allows func(float64) float64, found,
 	connections := min(max(allows(value), 0), unbounded)
 	return report.Bound{
 		Name: name, Connections: int(connections),
-		Found: fmt.Sprintf(found, strconv.FormatFloat(value, 'f', 0, 64)), Lift: lift,
+		Found: found(value), Lift: lift,
 	}
 }
 

@@ -59,6 +59,13 @@ func TestDecideConnections(t *testing.T) {
 	}
 }
 
+func TestMemoryIsTold(t *testing.T) {
+	var out bytes.Buffer
+	m := machineWith(20000, 1<<33)
+	describeSizing(&out, m, bounds(m, variants, 1), 1, "")
+	wantIn(t, out.String(), "8.0 GiB are available, and a connection may take 54 KiB")
+}
+
 func TestBusyMachineIsTold(t *testing.T) {
 	m := machineWith(20000, 1<<34)
 	m.LoadAverage = probe.Known(1.9)

@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -146,13 +147,24 @@ func (p *program) parse(args []string) (chosen command, err error) {
 		return nil, errHelped
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w (see loadgen --help)", err)
+		return nil, fmt.Errorf("%w (see %s --help)", err, asked(args, err))
 	}
 	chosen, ok := parsed.Selected().Target.Addr().Interface().(command)
 	if !ok {
 		panic("loadgen: a subcommand that is no command: " + parsed.Command())
 	}
 	return chosen, chosen.validate()
+}
+
+// asked is the command whose help has what the error is about. Without a name it is a plan, or a mistake.
+func asked(args []string, err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) {
+		if node := wrong.Context.Selected(); node != nil && slices.Contains(args, node.Name) {
+			return "loadgen " + node.Name
+		}
+	}
+	return "loadgen"
 }
 
 func (p *program) parser(helped *bool) (*kong.Kong, error) {

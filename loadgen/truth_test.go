@@ -207,7 +207,8 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"a good server", []string{"idle", "--connections=3", "--hold=0s", "--url=" + good.url()}, 0, "valid, and all answers were right"},
 		{"nobody listens", []string{"idle", "--connections=3", "--url=ws://127.0.0.1:1/ws"}, 1, "connection refused"},
-		{"no such flag", []string{"idle", "--nonsense"}, 1, "unknown flag --nonsense"},
+		{"no such flag", []string{"idle", "--nonsense"}, 1, "unknown flag --nonsense (see loadgen idle --help)"},
+		{"no such scenario", []string{"nonsense"}, 1, "unexpected argument nonsense (see loadgen --help)"},
 		{"a connection refused", []string{"idle", "--connections=3", "--hold=0s", "--url=" + full.url()}, 2, "INVALID: 1 of 3 connections did not come up"},
 		{"one byte changed", append(request, "--url="+wrong.echoURL()), 3, "WRONG: 1 of 20 answers wrong"},
 	} {

@@ -244,7 +244,7 @@ func (p Proc) cgroupFree() Reading {
 		}
 	}
 	if math.IsInf(free, 1) {
-		return Unavailable(errors.New("probe: no memory limit in any cgroup"))
+		return Unavailable(errors.New("no cgroup has one"))
 	}
 	return Known(free)
 }

@@ -87,6 +87,9 @@ func (e ClimbEnd) shortReason() string {
 		}
 	}
 	line, _, _ := strings.Cut(e.Reason, "\n")
+	if said, _, ok := strings.Cut(line, "; the end of "); ok && strings.HasSuffix(line, ":") { // of a log, which is in the lines below
+		return said
+	}
 	return line
 }
 

@@ -80,6 +80,22 @@ func TestClimbsInEveryReport(t *testing.T) {
 	}
 }
 
+// A bar of a server that did not come so far says how far: a chart that shortens that compares what is not alike.
+func TestBarsOfAShorterClimb(t *testing.T) {
+	r := sampleClimbs()
+	r.Configuration.Variants[1].Name = "goroutine-tuned"
+	r.Measurements[2].Variant, r.Measurements[2].Connections = "goroutine-tuned", 250_000
+	f := r.memoryFigure()
+	if len(f.Drawings) != 1 {
+		t.Fatalf("%d drawings", len(f.Drawings))
+	}
+	for _, want := range []string{">goroutine-tuned, as left, at 250k<", ">goroutine-tuned, after GC, at 250k<", "goroutine-tuned, as left, at 250k: "} {
+		if !strings.Contains(f.Drawings[0], want) {
+			t.Errorf("no %s in\n%s", want, f.Drawings[0])
+		}
+	}
+}
+
 func TestTimesOfAnEmulatedProcessor(t *testing.T) {
 	r := sampleClimbs()
 	valid := func(name string) bool { return r.Figure("reactor", idleScenario, name).Valid }
@@ -111,6 +127,10 @@ func TestEndsThatAreFailures(t *testing.T) {
 func TestReasonsInALine(t *testing.T) {
 	e := ClimbEnd{Outcome: OutOfMemory, Reason: "server ended (signal: killed)\n  its log", Last: Vital{Connections: 12345}}
 	if got := e.String(); !strings.HasSuffix(got, "server ended (signal: killed)") || !strings.HasPrefix(got, "out of memory at 12,345 connections") {
+		t.Errorf("%q", got)
+	}
+	e.Reason = "connecting: nothing came up any more; the end of loadgen.log:\n  (it wrote nothing)"
+	if got := e.String(); !strings.HasSuffix(got, "nothing came up any more") {
 		t.Errorf("%q", got)
 	}
 	e.Kernel = []string{"server invoked oom-killer", "Out of memory: Killed process 12 (server)"}

@@ -116,6 +116,15 @@ func differences(a, b *Run) []Difference {
 		}
 	}
 	differ("commit", a.commit(), b.commit())
+	if a.commit() == b.commit() { // which says nothing of what was changed beside it
+		for _, p := range a.Environment.Binaries {
+			for _, q := range b.Environment.Binaries {
+				if p.Name == q.Name && p.SHA256 != "" && q.SHA256 != "" {
+					differ("program "+p.Name, p.short(), q.short())
+				}
+			}
+		}
+	}
 	differ("Go", a.Environment.GoVersion, b.Environment.GoVersion)
 	m, n := a.Environment.Machine, b.Environment.Machine
 	differ("processors", fmt.Sprintf("%d x %s", m.Cores, m.CPUModel), fmt.Sprintf("%d x %s", n.Cores, n.CPUModel))

@@ -42,7 +42,7 @@ func (r *Run) facts() []fact {
 		facts = append(facts, fact{"Limit: " + b.Name, text})
 	}
 	for _, b := range r.Environment.Binaries {
-		text := "sha256 " + b.SHA256[:min(len(b.SHA256), 16)] + ", " + b.GoVersion
+		text := b.short() + ", " + b.GoVersion
 		if b.Unknown != "" {
 			text = "unknown: " + b.Unknown
 		}
@@ -52,6 +52,9 @@ func (r *Run) facts() []fact {
 }
 
 func gibibytes(v float64) string { return fmt.Sprintf("%.1f GiB", v/(1<<30)) }
+
+// short is enough of the sum to tell programs apart.
+func (b Binary) short() string { return "sha256 " + b.SHA256[:min(len(b.SHA256), 16)] }
 
 func (r *Run) commit() string {
 	if r.Environment.Dirty {

@@ -116,7 +116,7 @@ func (r *Run) memoryFigure() figure {
 	}
 	for _, bar := range all.bars {
 		b.Rows = append(b.Rows, chart.Row{Label: all.label(bar), Parts: bar.parts, Total: count(bar.total())})
-		b.Description += fmt.Sprintf("%s %s: %s bytes. ", bar.variant, bar.moment(), count(bar.total()))
+		b.Description += fmt.Sprintf("%s: %s bytes. ", all.label(bar), count(bar.total()))
 	}
 	return figure{Title: b.Title, Drawings: []string{b.SVG()}, Caption: fmt.Sprintf("B per connection at %s connections, where nothing else is said: "+
 		"growth since the server was ready, by their number; n = 1 measurement a bar. Kernel slabs hold both ends of a loopback connection, the load generator's too. "+

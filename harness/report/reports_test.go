@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -360,6 +361,17 @@ func slower(t *testing.T, text json.RawMessage, factor float64) json.RawMessage 
 		t.Fatal(err)
 	}
 	return out
+}
+
+// A commit that is unknown, or has changes, does not say what was run.
+func TestCompareOtherProgramsOfOneCommit(t *testing.T) {
+	a, b := sampleRun(), sampleRun()
+	a.Environment.Binaries = []Binary{{Name: "server", SHA256: "aa"}, {Name: "loadgen", SHA256: "cc"}, {Name: "floor"}}
+	b.Environment.Binaries = []Binary{{Name: "loadgen", SHA256: "cc"}, {Name: "server", SHA256: "bb"}, {Name: "floor", SHA256: "dd"}}
+	want := []Difference{{"program server", "sha256 aa", "sha256 bb"}}
+	if got := Compare(a, b).Differs; !reflect.DeepEqual(got, want) {
+		t.Errorf("differs in %v, want %v", got, want)
+	}
 }
 
 func TestCompareARunWithItself(t *testing.T) {

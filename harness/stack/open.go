@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 )
@@ -32,6 +33,19 @@ func (c Choice) Ours() bool {
 	return c.Kafka == KindAuto || c.Kafka == KindContainer || c.Kafka == KindEmbedded
 }
 
+// Validate says what is wrong with the choice itself, whatever this machine has.
+func (c Choice) Validate() error {
+	if c.Ours() {
+		return c.Config.validate()
+	}
+	for address := range strings.SplitSeq(c.Kafka, ",") {
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+			return fmt.Errorf("kafka %q: want auto, container, embedded or HOST:PORT[,HOST:PORT...]", c.Kafka)
+		}
+	}
+	return nil
+}
+
 // Open starts or finds the broker. Auto is a container where a Docker engine answers and
 // has, or can pull, an image of Kafka, else the embedded broker.
 func Open(ctx context.Context, c Choice) (Broker, error) {
@@ -53,12 +67,12 @@ func Open(ctx context.Context, c Choice) (Broker, error) {
 // open returns a broker and why it is no container. With an error the broker is not to be
 // looked at: it may hold a nil pointer.
 func open(ctx context.Context, c Choice) (broker Broker, because string, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, "", fmt.Errorf("stack: broker: %w", err)
+	}
 	if !c.Ours() {
 		broker, err := OpenExternal(ctx, c.Kafka, c.Config.Topic)
 		return broker, "", err
-	}
-	if err := c.Config.validate(); err != nil {
-		return nil, "", fmt.Errorf("stack: broker: %w", err)
 	}
 	if c.Kafka != KindEmbedded {
 		broker, err := openContainer(ctx, c)

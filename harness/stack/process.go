@@ -93,9 +93,6 @@ func (p *Process) wait() {
 // PID is the child's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Args is the exact command line.
-func (p *Process) Args() []string { return p.cmd.Args }
-
 // Exited is closed when the child has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 

@@ -76,6 +76,21 @@ func TestCheckConfigIsAConfigFile(t *testing.T) {
 	}
 }
 
+// What a file says is read as on the command line, whatever type YAML would give it.
+func TestFileValuesAreReadAsFlags(t *testing.T) {
+	c, _, err := parse(t, "--config="+writeFile(t, "topic: 5\nkafka_user: &name yes\nkafka_client_id: *name\nkafka_sasl_mechanism: PLAIN\nkafka_password: 0123\n"+
+		"idle_ping: 0\nmax_rules: 0x10\nmax_keywords: \"3\"\necho: true\nkafka: a:1,b:2\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Topic != "5" || c.KafkaUser != "yes" || c.KafkaClientID != "yes" || c.KafkaPassword != "0123" {
+		t.Errorf("texts: %q, %q, %q, %q", c.Topic, c.KafkaUser, c.KafkaClientID, string(c.KafkaPassword))
+	}
+	if c.IdlePing != 0 || c.MaxRules != 16 || c.MaxKeywords != 3 || !c.Echo || strings.Join(c.Kafka, " ") != "a:1 b:2" {
+		t.Errorf("others: %v, %d, %d, %t, %v", c.IdlePing, c.MaxRules, c.MaxKeywords, c.Echo, c.Kafka)
+	}
+}
+
 func TestBadConfiguration(t *testing.T) {
 	for _, c := range []struct {
 		says string
@@ -91,6 +106,11 @@ func TestBadConfiguration(t *testing.T) {
 		{"unknown key \"max-rules\"", []string{"--config=" + writeFile(t, "max-rules: 1\n")}},
 		{"no value", []string{"--config=" + writeFile(t, "max_rules:\n")}},
 		{"--max-rules", []string{"--config=" + writeFile(t, "max_rules: many\n")}},
+		{"--max-rules", []string{"--config=" + writeFile(t, "max_rules: 1.5\n")}},
+		{"--max-rules", []string{"--config=" + writeFile(t, "max_rules: [3]\n")}},
+		{"missing unit", []string{"--config=" + writeFile(t, "drain: 5\n")}},
+		{"missing unit", []string{"--config=" + writeFile(t, "idle_ping: 60\n")}},
+		{"--topic", []string{"--config=" + writeFile(t, "topic: {a: 1}\n")}},
 		{"cannot be read", []string{"--config=/nonexistent.yaml"}},
 		{"yaml", []string{"--config=" + writeFile(t, "a: [\n")}},
 	} {

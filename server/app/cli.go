@@ -14,6 +14,8 @@ import (
 
 const envPrefix = "CHATMONITOR"
 
+const nullTag = "!!null" // YAML's, of a key without a value
+
 // flags that say where settings come from, and are no settings
 var metaFlags = []string{"help", "config", "check-config"}
 
@@ -59,7 +61,7 @@ func commandLine(n Network, args []string, stdout, stderr io.Writer) (c Config, 
 type configFile struct {
 	loaded bool
 	err    error // kong would blame the first flag that it resolves
-	values map[string]any
+	values map[string]yaml.Node
 }
 
 // Validate is kong's; the keys are checked when the file is read.
@@ -76,7 +78,29 @@ func (f *configFile) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			return nil, nil
 		}
 	}
-	return f.values[yamlKey(flag.Name)], nil
+	value, set := f.values[yamlKey(flag.Name)]
+	if !set {
+		return nil, nil
+	}
+	return asWritten(&value), nil
+}
+
+// asWritten is a value as a flag would bear it: its text, which flags then read in their own way. As
+// numbers of YAML's, "drain: 5" would be 5 nanoseconds, and "max_rules: 1.5" would be 2.
+func asWritten(value *yaml.Node) any {
+	switch value.Kind {
+	case yaml.ScalarNode:
+		return value.Value
+	case yaml.SequenceNode:
+		list := make([]any, len(value.Content))
+		for i, each := range value.Content {
+			list[i] = asWritten(each)
+		}
+		return list
+	case yaml.AliasNode:
+		return asWritten(value.Alias)
+	}
+	return map[string]any{} // of which there is no flag
 }
 
 func (f *configFile) load(ctx *kong.Context) error {
@@ -101,7 +125,7 @@ func (f *configFile) load(ctx *kong.Context) error {
 		if !slices.ContainsFunc(known, func(flag *kong.Flag) bool { return yamlKey(flag.Name) == key }) {
 			return fmt.Errorf("%s: unknown key %q; the keys are the flags' names with underscores (--check-config prints them all)", path, key)
 		}
-		if value == nil {
+		if value.Tag == nullTag {
 			return fmt.Errorf("%s: %s has no value", path, key)
 		}
 	}

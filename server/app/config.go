@@ -16,7 +16,7 @@ type Config struct {
 	CheckConfig bool   `help:"Print the effective configuration as YAML, and exit."`
 
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address for HTTP and WebSocket. Port 0 takes a free one, which the log tells. Default: ${default}."`
-	AdminListen string `placeholder:"HOST:PORT" help:"Loopback address for /debug/pprof/, POST /gc and /memory. Default: off."`
+	AdminListen string `placeholder:"HOST:PORT" help:"Loopback address for /debug/pprof/, POST /gc, /memory and /ledger. Default: off."`
 
 	Kafka []string `default:"127.0.0.1:9092" sep:"," placeholder:"HOST:PORT" help:"Kafka brokers to start from, separated by commas. Default: ${default}."`
 	Topic string   `default:"chat" placeholder:"NAME" help:"Kafka topic of the chat records. Default: ${default}."`

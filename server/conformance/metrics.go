@@ -41,6 +41,7 @@ var families = []struct {
 	{"pushes_dropped_total", "counter", "reason", nil},
 	{"outbound_queued_bytes", "gauge", "", nil},
 	{"sessions", "gauge", "", nil},
+	{"rules", "gauge", "shape", nil},
 	{"kafka_lag_records", "gauge", "partition", []string{"0", "1"}},
 	{"kafka_last_fetch_timestamp_seconds", "gauge", "partition", []string{"0", "1"}},
 	{"kafka_offsets_skipped_total", "counter", "partition", []string{"0", "1"}},

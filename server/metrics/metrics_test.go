@@ -18,16 +18,20 @@ func TestFamiliesAreServedFromTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	types := map[string]string{}
+	types, series := map[string]string{}, map[string]int{}
 	for _, f := range families {
 		types[f.GetName()] = strings.ToLower(f.GetType().String())
+		series[f.GetName()] = len(f.GetMetric())
+	}
+	if shapes := series["chat_monitor_rules"]; shapes != 64 {
+		t.Errorf("rules has %d series, not one for each of the 64 shapes", shapes)
 	}
 	for name, want := range map[string]string{
 		"app_handle_chat_total": "counter", "net_client_recv_counter": "histogram", "net_current_connected": "gauge",
 		"net_total_connected": "counter", "server_error_total": "counter", "server_gogc": "gauge", "server_maxprocs": "gauge",
 		"server_info": "gauge", "connections_closed_total": "counter", "handshakes_refused_total": "counter", "records_total": "counter", "app_records_total": "counter",
 		"records_undecodable_total": "counter", "pushes_written_total": "counter", "pushes_dropped_total": "counter",
-		"outbound_queued_bytes": "gauge", "sessions": "gauge", "kafka_reconnects_total": "counter", "push_latency_seconds": "histogram",
+		"outbound_queued_bytes": "gauge", "sessions": "gauge", "rules": "gauge", "kafka_reconnects_total": "counter", "push_latency_seconds": "histogram",
 	} {
 		if got := types["chat_monitor_"+name]; got != want {
 			t.Errorf("%s is %q, not a %s", name, got, want)

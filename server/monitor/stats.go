@@ -59,12 +59,10 @@ func (s *Stats) Dropped(r Reason) *atomic.Uint64 { return &s.dropped[r] }
 // Undecodable counts Kafka values that are not records.
 func (s *Stats) Undecodable(u chat.Undecodable) *atomic.Uint64 { return &s.undecodable[u] }
 
-// RulesByShape calls visit with the number of rules of each shape that some rule has.
+// RulesByShape calls visit with the number of rules of each shape that a rule can have.
 func (s *Stats) RulesByShape(visit func(shape chat.FieldSet, rules int64)) {
 	for shape := range s.rulesByShape {
-		if n := s.rulesByShape[shape].Load(); n != 0 {
-			visit(chat.FieldSet(shape), n)
-		}
+		visit(chat.FieldSet(shape), s.rulesByShape[shape].Load())
 	}
 }
 

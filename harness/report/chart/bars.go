@@ -28,7 +28,7 @@ const (
 
 // Longer texts are shortened to these shares of the width.
 const (
-	labelShare  = 0.4
+	labelShare  = 0.55
 	totalShare  = 0.2
 	legendShare = 0.9
 )
