@@ -12,9 +12,10 @@ import (
 	"chatmonitor/harness/report"
 )
 
-// figuresCommand writes the tables of reference runs into pages, so that nobody copies a figure by hand.
+// figuresCommand writes the tables of reference runs into pages, so that nobody copies a figure by hand, and
+// makes those runs' reports anew.
 type figuresCommand struct {
-	Check bool     `help:"Write nothing; fail if a page's figures are not those of its runs."`
+	Check bool     `help:"Write nothing; fail if a page's figures, or the reports of its runs, are not what the runs give."`
 	Pages []string `arg:"" name:"page" help:"Markdown files."`
 }
 
@@ -26,7 +27,7 @@ func (c *figuresCommand) Help() string {
   ` + figuresEnd + `
 
 What stands between the two lines is replaced by the table that the run printed. Another run's folder in the first line
-gives its table.`
+gives its table. The reports in the folder are made from its run.json again, as this version makes them.`
 }
 
 const (
@@ -50,7 +51,7 @@ func (c *figuresCommand) page(w io.Writer, path string) error {
 		return fmt.Errorf("figures: %w", err)
 	}
 	page, err := withFigures(string(old), func(run string) (string, error) {
-		return printedTable(filepath.Join(filepath.Dir(path), run))
+		return c.quote(filepath.Join(filepath.Dir(path), run))
 	})
 	switch {
 	case err != nil:
@@ -97,9 +98,17 @@ func withFigures(page string, table func(run string) (string, error)) (string, e
 	}
 }
 
-// printedTable is what the run of a folder printed.
-func printedTable(folder string) (string, error) {
+// quote gives what the run of a folder printed, when its reports are seen to.
+func (c *figuresCommand) quote(folder string) (string, error) {
 	run, err := report.Read(folder)
+	if err != nil {
+		return "", err
+	}
+	if c.Check {
+		err = checkReports(folder, run)
+	} else {
+		err = saveReports(folder, run)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -108,4 +117,22 @@ func printedTable(folder string) (string, error) {
 		return "", err
 	}
 	return out.String(), nil
+}
+
+// checkReports finds the reports in a folder that run.json does not give, or not any more.
+func checkReports(folder string, run *report.Run) error {
+	var all error
+	for name, write := range reportFiles(run) {
+		var want bytes.Buffer
+		if err := write(&want); err != nil {
+			return err
+		}
+		path := filepath.Join(folder, name)
+		got, err := os.ReadFile(path)
+		if err == nil && !bytes.Equal(got, want.Bytes()) {
+			err = fmt.Errorf("%s is not what run.json gives; without --check it is made anew", path)
+		}
+		all = errors.Join(all, err)
+	}
+	return all
 }

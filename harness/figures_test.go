@@ -83,4 +83,10 @@ func TestFiguresAreCheckedAndWritten(t *testing.T) {
 	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "reactor") {
 		t.Errorf("%v, the page is\n%s", err, text)
 	}
+	if err := os.WriteFile(filepath.Join(folder, "report.md"), []byte("of another version"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&figuresCommand{Check: true, Pages: []string{page}}).Run(std); err == nil || !strings.Contains(err.Error(), "report.md") {
+		t.Errorf("of an old report is said: %v", err)
+	}
 }
