@@ -109,7 +109,7 @@ func (h *Hub) answered(p *publication, matches, receivers int) {
 	if !p.notice {
 		h.count(p)
 	}
-	*p = publication{}
+	p.again()
 	publications.Put(p)
 }
 

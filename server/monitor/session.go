@@ -184,7 +184,9 @@ func (s *Session) listen(q *Request) {
 	if l.RuleID == "" {
 		l.RuleID = s.newRuleID()
 	}
-	s.shard.decide(s)
+	if replaced >= 0 {
+		s.shard.decide(s, s.rules()[replaced])
+	}
 	s.setRule(replaced, l.RuleID, l.Rule)
 	q.Answer(chat.AppendRuleID(nil, l.RuleID))
 }
@@ -209,7 +211,7 @@ func (s *Session) unlisten(q *Request) {
 		q.Refuse(&chat.Error{Code: chat.UnknownRule, Message: fmt.Sprintf("the session has no rule %q", id)})
 		return
 	}
-	s.shard.decide(s)
+	s.shard.decide(s, s.rules()[i])
 	s.removeRule(i)
 	q.Answer([]byte("{}"))
 }
