@@ -82,6 +82,29 @@ func TestRulesChangeBetweenKeywords(t *testing.T) {
 	}
 }
 
+// What prefixes cost is counted when a session's rules go bit by bit.
+func TestRulesWithManyKeywordsGoBitByBit(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	p := w.open()
+	var rule chat.Rule
+	for i := range 50 {
+		rule.Keywords = append(rule.Keywords, fmt.Sprint(string(rune('A'+i)), "X"))
+	}
+	for i := range 500 {
+		p.session.setRule(-1, fmt.Sprint(i), &rule)
+	}
+	index := w.shard.index
+	entries := index.entries.n
+	p.session.Closed()
+	if removed := entries - index.entries.n; removed > maxEntriesRemoved+256 {
+		t.Errorf("%d entries of %d went at once", removed, entries)
+	}
+	w.work()
+	if index.rules.n != 0 || index.entries.n != 0 {
+		t.Errorf("%d rules, %d entries are left", index.rules.n, index.entries.n)
+	}
+}
+
 // A search does not come across rules that name other values, nor those that name a field which the record
 // lacks.
 func TestASearchPassesByOtherRules(t *testing.T) {
