@@ -105,6 +105,30 @@ func TestRulesWithManyKeywordsGoBitByBit(t *testing.T) {
 	}
 }
 
+// A long text is folded by whoever publishes it, if anybody has keywords.
+func TestALongTextIsFoldedByThePublisher(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	s := w.open().session
+	long := `{"text":"` + strings.Repeat("x", 100<<10) + `"}`
+	folded := func(value string) bool {
+		w.publish(1, value)
+		p := <-w.shard.inbox
+		defer w.hub.answered(p, 0, 0)
+		return len(p.foldedText) > 0
+	}
+	s.setRule(-1, "any", &chat.Rule{})
+	if folded(long) {
+		t.Error("a text was folded that nobody asks for")
+	}
+	s.setRule(-1, "keyword", &chat.Rule{Keywords: []string{"X"}})
+	if !folded(long) {
+		t.Error("a long text is left to the shard's goroutine")
+	}
+	if folded(`{"text":"short"}`) {
+		t.Error("a short text was folded before anybody asked")
+	}
+}
+
 // A search does not come across rules that name other values, nor those that name a field which the record
 // lacks.
 func TestASearchPassesByOtherRules(t *testing.T) {

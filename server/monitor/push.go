@@ -114,3 +114,12 @@ func (p *publication) runes() []uint64 {
 	p.begin[1].Do(func() { p.beginnings[1] = appendPrefixes(p.beginnings[1], p.text(), true) })
 	return p.beginnings[1]
 }
+
+// A text of more bytes would take a shard's goroutine too long to fold and to take apart.
+const longTextBytes = 4 << 10
+
+// prepare does what shards would do if they were first.
+func (p *publication) prepare() {
+	p.pairs()
+	p.runes()
+}
