@@ -61,6 +61,13 @@ func TestDecodeRecordRefuses(t *testing.T) {
 			t.Errorf("%.40q: got %v, want %v", c.value, err, c.want)
 		}
 	}
+	exact := []byte(`{"text":"x"}`)
+	if _, err := DecodeRecord(exact, len(exact)); err != nil {
+		t.Errorf("as long as is allowed: %v", err)
+	}
+	if _, err := DecodeRecord(exact, len(exact)-1); err != TooLong {
+		t.Errorf("a byte longer than is allowed: %v", err)
+	}
 	if _, err := DecodeRecord(nil, 1000); err != NullValue {
 		t.Errorf("a tombstone: got %v", err)
 	}
@@ -128,6 +135,11 @@ func TestFoldAgreesWithSimpleFolding(t *testing.T) {
 		}
 		if f := foldRune(r); f != r && !strings.EqualFold(string(f), string(r)) {
 			t.Fatalf("%U became %U, which is another letter", r, f)
+		}
+	}
+	for c := range byte(utf8.RuneSelf) {
+		if s := string(c); Fold(s) != strings.ToUpper(s) {
+			t.Errorf("%q became %q", s, Fold(s))
 		}
 	}
 	for _, c := range []struct {

@@ -113,6 +113,9 @@ func (e EncodedRule) MeetsFields(r *Record) (rest EncodedKeywords, meets bool) {
 	if fields.Has(Channel) && !read.listHasText(r.Channel) {
 		return nil, false
 	}
+	if fields.Has(Text) {
+		read.number()
+	}
 	return EncodedKeywords(read), true
 }
 
@@ -134,17 +137,25 @@ func (e *encoding) listHasText(text string) (has bool) {
 	return has
 }
 
-// EncodedKeywords is the end of an EncodedRule: its keywords, if it has any.
+// EncodedKeywords is the end of an EncodedRule: its keywords, if it has any, without their count. Any number
+// of bytes at its end that Next gave is one, too.
 type EncodedKeywords []byte
+
+// Next reads the first of the keywords, in its folded form. There must be one.
+func (k EncodedKeywords) Next() (folded []byte, rest EncodedKeywords) {
+	read := encoding(k)
+	_, folded = read.keyword()
+	return folded, EncodedKeywords(read)
+}
 
 // In says whether any of the keywords occurs in the folded text, or there are none.
 func (k EncodedKeywords) In(foldedText []byte) bool {
 	if len(k) == 0 {
 		return true
 	}
-	read := encoding(k)
-	for n := read.number(); n > 0; n-- {
-		if _, folded := read.keyword(); bytes.Contains(foldedText, folded) {
+	for len(k) > 0 {
+		var folded []byte
+		if folded, k = k.Next(); bytes.Contains(foldedText, folded) {
 			return true
 		}
 	}

@@ -61,6 +61,9 @@ func (h *Hub) Publish(ctx context.Context, at chat.Cursor, timestamp time.Time, 
 	p.push.record, p.push.account = p, &h.stats.Partition(at.Partition).Account
 	p.push.account.consume(at.Offset)
 	h.stats.recordHandled(&p.record)
+	if len(record.Text) > longTextBytes && h.stats.haveKeywords() {
+		p.prepare()
+	}
 	return h.offer(ctx, p, func(s *Shard) bool { return s.rules.Load() > 0 })
 }
 
@@ -109,7 +112,7 @@ func (h *Hub) answered(p *publication, matches, receivers int) {
 	if !p.notice {
 		h.count(p)
 	}
-	*p = publication{}
+	p.again()
 	publications.Put(p)
 }
 

@@ -99,7 +99,7 @@ func (x *Index) ruleOf(n int32) int32 {
 }
 
 func newIndex(moved func(owner, from, to int32)) *Index {
-	return &Index{moved: moved, search: search{next: none}, seed: rand.Uint64(), text: maphash.MakeSeed()}
+	return &Index{moved: moved, search: search{next: none, rule: none}, seed: rand.Uint64(), text: maphash.MakeSeed()}
 }
 
 // Add keeps a rule under a name for an owner, and gives its place.
@@ -127,6 +127,9 @@ func (x *Index) Add(owner int32, name string, r *chat.Rule) int32 {
 
 // Remove forgets a rule.
 func (x *Index) Remove(place int32) {
+	if x.search.rule == place {
+		x.search.rule = none
+	}
 	r := x.rules.at(place)
 	x.count(place, -1)
 	x.unlink(ruleNode(place))
@@ -212,6 +215,9 @@ func (x *Index) fillRule(place int32) {
 		r := x.rules.at(place)
 		*r = *x.rules.at(last)
 		x.nodeMoved(ruleNode(last), ruleNode(place))
+		if x.search.rule == last {
+			x.search.rule = place
+		}
 		if r.isLong() {
 			x.long.at(r.long()).rule = place
 		}

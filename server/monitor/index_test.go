@@ -189,6 +189,74 @@ func TestWideRulesInALongChain(t *testing.T) {
 	w.checkEmpty(t)
 }
 
+// A keyword of one rune is found in a long chain, even if it is the only one so short.
+func TestAKeywordOfOneRuneInALongChain(t *testing.T) {
+	w := newTwins()
+	w.add(otherRule(`{"keywords":["x"]}`))
+	for i := range 20 {
+		w.add(otherRule(fmt.Sprintf(`{"keywords":["word%d"]}`, i)))
+	}
+	for _, text := range []string{"x", "ax", "xa", "a", "word1x"} {
+		p := line(1)
+		p.record.Text = text
+		w.compare(t, p)
+	}
+}
+
+// A node gets its prefixes once, also when it leaves the first few again, and in another place.
+func TestPrefixesAreMadeOnce(t *testing.T) {
+	w := newTwins()
+	add := func(rules int) {
+		for range rules {
+			w.add(otherRule(`{"app_id":[1,2],"keywords":["word"]}`))
+		}
+	}
+	w.add(otherRule(`{}`))
+	add(2 * triedOneByOne)
+	for range triedOneByOne {
+		w.remove(len(w.scan) - 1) // those that have none: those behind them are the first few now
+	}
+	w.remove(0) // one of them takes its place
+	before := w.index.entries.n
+	add(triedOneByOne)
+	if n := w.index.entries.n; n != before+triedOneByOne {
+		t.Errorf("%d rules of two nodes have made %d entries", triedOneByOne, n-before)
+	}
+}
+
+func TestPrefixesOfATextAreAllListedOnce(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	letters := []rune("abcдя代练\x00\U0001F600\U00010400")
+	for length := range 600 {
+		text := make([]rune, length)
+		for i := range text {
+			if text[i] = letters[random.IntN(len(letters))]; random.IntN(2) == 0 {
+				text[i] = 0x4E00 + random.Int32N(20_000)
+			}
+		}
+		pairs, runes := make(map[uint64]bool), make(map[uint64]bool)
+		for i := range text {
+			word, _ := prefix([]byte(string(text[i])))
+			runes[word] = true
+			if i > 0 {
+				word, _ := prefix([]byte(string(text[i-1 : i+1])))
+				pairs[word] = true
+			}
+		}
+		for single, want := range map[bool]map[uint64]bool{false: pairs, true: runes} {
+			got := appendPrefixes(nil, []byte(string(text)), single)
+			for _, word := range got {
+				if !want[word] {
+					t.Fatalf("%q, single %v: %#x is listed", string(text), single, word)
+				}
+			}
+			if len(got) != len(want) {
+				t.Fatalf("%q, single %v: %d are listed, want %d", string(text), single, len(got), len(want))
+			}
+		}
+	}
+}
+
 // What must be found by the first two runes of a keyword is found however they are written.
 func TestPrefixesFoldToo(t *testing.T) {
 	w := newTwins()

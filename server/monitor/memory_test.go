@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -69,6 +70,24 @@ func BenchmarkMemory(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// What a long rule took returns with it, also where its place in the list is kept.
+func TestLongRulesReturnTheirMemory(t *testing.T) {
+	x := newIndex(func(_, _, _ int32) {})
+	empty := heapBytes()
+	long := &chat.Rule{Channels: []string{strings.Repeat("x", 1<<20)}}
+	for range 10 {
+		x.Add(0, "it", long)
+	}
+	for x.rules.n > 0 {
+		x.Remove(0)
+	}
+	x.encode = nil
+	if left := heapBytes() - empty; left > 3<<20 {
+		t.Errorf("ten rules of 1 MiB leave %d bytes", left)
+	}
+	runtime.KeepAlive(x)
 }
 
 func TestSizes(t *testing.T) {

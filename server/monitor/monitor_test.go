@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +146,11 @@ func TestRequests(t *testing.T) {
 	if n := w.shard.rules.Load(); n != 2 {
 		t.Errorf("the shard counts %d rules", n)
 	}
+	shapes := make(map[chat.FieldSet]int64)
+	w.stats.RulesByShape(func(shape chat.FieldSet, rules int64) { shapes[shape] = rules })
+	if want := map[chat.FieldSet]int64{0: 1, 1 << chat.PID: 1}; !maps.Equal(shapes, want) {
+		t.Errorf("rules by shape: %v, want %v", shapes, want)
+	}
 	p.session.Closed()
 	p.session.Closed() // twice is once
 	if n := w.shard.rules.Load(); n != 0 || w.shard.sessions.n != 0 || w.shard.index.inUse != 0 {
@@ -283,13 +289,18 @@ func TestALargeSessionGoesBitByBit(t *testing.T) {
 	other.session.setRule(-1, "it", fieldRule(1, 7))
 	index := w.shard.index
 	entries := index.entries.n
+	w.shard.delivery.steps = 2
+	w.publish(1, `{"app_id":1,"server_id":7}`)
+	w.shard.Work(-1) // the record has been searched for as far as the other's rule, the latest
 	large.session.Closed()
 	if removed := entries - index.entries.n; removed > maxEntriesRemoved+256 || w.stats.Sessions.Load() != 1 {
 		t.Fatalf("%d entries went at once; %d sessions are counted", removed, w.stats.Sessions.Load())
 	}
-	w.publish(1, `{"app_id":1,"server_id":7}`)
 	calls := 1
 	for ; w.shard.Work(-1); calls++ {
+	}
+	if n := w.stats.Partition(1).Account.deliveries.Load(); n != 1 {
+		t.Errorf("the record was for %d sessions, want the one that is open", n)
 	}
 	if len(large.texts) > 0 || len(other.texts) != 1 {
 		t.Errorf("%d pushes to the closed session, %d to the other", len(large.texts), len(other.texts))
@@ -331,6 +342,20 @@ func TestARefusedPushDoesNotCount(t *testing.T) {
 	w.publish(1, `{}`)
 	w.publish(2, `{}`)
 	w.work()
+	third := w.open()
+	third.ask(`{"path":"/listen","params":{"rule":{"app_id":3}}}`)
+	third.refuses = true
+	w.publish(3, `{"app_id":3}`)
+	other.session.Closed()
+	w.work()
+	w.stats.Decided(func(l RecordLabels, n *DecidedCounts) {
+		if l.IDs[chat.AppID] == 3 && (n.Matched.Load() != 1 || n.Unmatched.Load() != 0) {
+			t.Errorf("a record that was refused by the one session that wanted it: %d matched, %d unmatched", n.Matched.Load(), n.Unmatched.Load())
+		}
+	})
+	if w.stats.Matched.Load() != 3 || w.stats.Unmatched.Load() != 0 {
+		t.Errorf("matched %d, unmatched %d", w.stats.Matched.Load(), w.stats.Unmatched.Load())
+	}
 	if w.stats.Written.Load() != 2 || len(slow.closed) != 1 || slow.closed[0] != SlowConsumer {
 		t.Errorf("written %d, slow one closed %v", w.stats.Written.Load(), slow.closed)
 	}
@@ -416,6 +441,75 @@ func TestTooManyRequestsBehindASlowOne(t *testing.T) {
 	w.work() // the answer finds nobody
 	if len(p.texts) != 0 {
 		t.Errorf("a closed session was answered: %v", p.texts)
+	}
+}
+
+func TestTooManyBytesBehindASlowOne(t *testing.T) {
+	release := make(chan struct{})
+	router := NewRouter()
+	router.HandleSlow("/slow", HandlerFunc(func(*Request) { <-release }))
+	w := newWorld(t, router, 10)
+	p := w.open()
+	large := fmt.Appendf(nil, `{"path":"/slow","params":%q}`, strings.Repeat("x", maxWaitingBytes/4))
+	for range 4 { // one is served, three wait
+		p.session.Receive(large)
+	}
+	if len(p.closed) != 0 {
+		t.Errorf("closed %v before the limit", p.closed)
+	}
+	// The next one to be served leaves the others behind it, and they still count.
+	release <- struct{}{}
+	<-w.woken
+	w.work()
+	for range 2 {
+		p.session.Receive(large)
+	}
+	if len(p.closed) != 1 || p.closed[0] != Backlogged {
+		t.Errorf("closed %v at the limit", p.closed)
+	}
+	close(release)
+	<-w.woken
+}
+
+// A batch takes in no more than so many records, or the record that has so many matches.
+func TestABatchIsBounded(t *testing.T) {
+	w := newWorld(t, NewRouter(), 2*maxBatchRecords)
+	p := w.open()
+	p.ask(`{"path":"/listen","params":{"rule":{}}}`)
+	for offset := range int64(maxBatchRecords + 2) {
+		w.publish(offset, `{}`)
+	}
+	w.work()
+	if p.corks != 2 || len(p.texts) != 1+maxBatchRecords+2 {
+		t.Errorf("%d pushes in %d batches, want two", len(p.texts)-1, p.corks)
+	}
+	many := newCrowd(maxBatchMatches)
+	many.listen(1)
+	for offset := range int64(2) {
+		if err := many.hub.Publish(context.Background(), chat.Cursor{Offset: offset}, time.Now(), nil, line(0).record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	many.shard.takeRecord()
+	many.shard.search(time.Now().Add(time.Hour))
+	if n := len(many.shard.delivery.batch); n != 1 {
+		t.Errorf("%d records joined a batch that was long enough with the first", n-1)
+	}
+}
+
+// A bucket of a histogram holds its upper bound; clocks that disagree make no negative time.
+func TestLatencyBuckets(t *testing.T) {
+	h := NewHistogram(0.001, 1)
+	h.Observe(-time.Hour, 1)
+	h.Observe(time.Millisecond, 2)
+	h.Observe(time.Millisecond+1, 4)
+	h.Observe(time.Second, 8)
+	h.Observe(time.Second+1, 16)
+	if a, b, c := h.Counts[0].Load(), h.Counts[1].Load(), h.Counts[2].Load(); a != 3 || b != 12 || c != 16 {
+		t.Errorf("buckets hold %d, %d, %d", a, b, c)
+	}
+	if want := 2*time.Millisecond + 4*(time.Millisecond+1) + 8*time.Second + 16*(time.Second+1); h.Nanos.Load() != int64(want) {
+		t.Errorf("the sum is %v, want %v", time.Duration(h.Nanos.Load()), want)
 	}
 }
 

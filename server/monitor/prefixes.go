@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"math/bits"
+	"math/rand/v2"
 	"unicode/utf8"
 
 	"chatmonitor/server/chat"
@@ -9,7 +11,7 @@ import (
 // Thousands of rules with keywords may share the values of their fields. The first few nodes of such a
 // chain are tried one by one. All behind them are found by the beginnings of their keywords, too: by an
 // entry for each keyword, in the chain of the hash of the fields' values and of the keyword's first two
-// runes, or its only one. A record then asks for each pair of runes in its text.
+// runes, or its only one. A record then asks for each pair of runes in its text, once.
 //
 // A node counts as prefixed once nobody has to try it one by one any more. Nodes are put at the front, so
 // one that is not prefixed moves back step by step, and gets its prefixes when it leaves the first few: a
@@ -28,8 +30,43 @@ func prefix(folded []byte) (word uint64, single bool) {
 		return uint64(first), true
 	}
 	second, _ := utf8.DecodeRune(folded[size:])
-	return uint64(first) | uint64(second+1)<<21, false
+	return pairOf(first, second), false
 }
+
+func pairOf(first, second rune) uint64 { return uint64(first) | uint64(second+1)<<21 }
+
+// appendPrefixes appends the prefixes that keywords in a folded text may have, each once: those of two
+// runes, or those of one.
+func appendPrefixes(list []uint64, folded []byte, single bool) []uint64 {
+	var few [256]uint64
+	known := few[:] // open addresses; a word plus one, 0 if empty
+	if runes := utf8.RuneCount(folded); 2*runes > len(few) {
+		known = make([]uint64, 1<<bits.Len(uint(2*runes)))
+	}
+	before := rune(-1)
+	for _, r := range string(folded) {
+		word := uint64(r)
+		if !single {
+			pair := before >= 0
+			word, before = pairOf(before, r), r
+			if !pair {
+				continue
+			}
+		}
+		i := mix(prefixSeed, word) & uint64(len(known)-1)
+		for known[i] != 0 && known[i] != word+1 {
+			i = (i + 1) & uint64(len(known)-1)
+		}
+		if known[i] == 0 {
+			known[i] = word + 1
+			list = append(list, word)
+		}
+	}
+	return list
+}
+
+// prefixSeed keeps whoever writes texts from choosing where prefixes come to lie.
+var prefixSeed = rand.Uint64()
 
 func prefixHash(hash uint32, word uint64) uint32 {
 	return hashOf(mix(uint64(hash), word)*0x9E3779B97F4A7C15, prefixOf)

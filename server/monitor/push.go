@@ -77,6 +77,8 @@ type publication struct {
 
 	fold       sync.Once
 	foldedText []byte
+	begin      [2]sync.Once
+	beginnings [2][]uint64 // of pairs and runes
 
 	unanswered atomic.Int32 // shards that have still to answer, and Publish itself
 	matches    atomic.Int64 // sessions with a rule that it meets
@@ -87,4 +89,37 @@ type publication struct {
 func (p *publication) text() []byte {
 	p.fold.Do(func() { p.foldedText = []byte(chat.Fold(p.record.Text)) })
 	return p.foldedText
+}
+
+// again makes the publication another one, that keeps no text and no more than a little memory.
+func (p *publication) again() {
+	const keptPrefixes = 256
+	kept := p.beginnings
+	*p = publication{}
+	for i, list := range kept {
+		if cap(list) <= keptPrefixes {
+			p.beginnings[i] = list[:0]
+		}
+	}
+}
+
+// pairs and runes are the different pairs of runes in the folded text, and its different runes: see
+// prefixes.go. They are made once for all shards, too.
+func (p *publication) pairs() []uint64 {
+	p.begin[0].Do(func() { p.beginnings[0] = appendPrefixes(p.beginnings[0], p.text(), false) })
+	return p.beginnings[0]
+}
+
+func (p *publication) runes() []uint64 {
+	p.begin[1].Do(func() { p.beginnings[1] = appendPrefixes(p.beginnings[1], p.text(), true) })
+	return p.beginnings[1]
+}
+
+// A text of more bytes would take a shard's goroutine too long to fold and to take apart.
+const longTextBytes = 4 << 10
+
+// prepare does what shards would do if they were first.
+func (p *publication) prepare() {
+	p.pairs()
+	p.runes()
 }

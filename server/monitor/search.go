@@ -1,14 +1,14 @@
 package monitor
 
 import (
+	"bytes"
 	"math/bits"
-	"unicode/utf8"
 
 	"chatmonitor/server/chat"
 )
 
-// search is a record's way through the index. It may stop after any node and go on later; the index
-// may change in between, and search.next is kept right.
+// search is a record's way through the index. It may stop after any node or keyword and go on later; the
+// index may change in between, and search.next and search.rule are kept right.
 type search struct {
 	p      *publication // nil: nothing is searched
 	shapes uint64       // still to be asked
@@ -16,9 +16,19 @@ type search struct {
 	left   int32  // tryFew: nodes before the stage ends
 	hash   uint32 // of the shape that is asked
 	next   int32  // node to look at; none: the chain is at its end
-	text   []byte // askPrefixes: what has not been asked
-	alone  bool   // askPrefixes: the first rune of text is to be asked alone
+
+	rule     int32 // whose keywords are looked for in the text; none: no rule's
+	keywords int   // the bytes at the rule's end that are those still to look for
+
+	// Of askPrefixes.
+	prefix   uint64   // whose chain is asked
+	prefixes []uint64 // of which so many have been asked
+	asked    int
+	singles  bool // they are single runes, the last kind
 }
+
+// Looking for a keyword in so much text is one more step.
+const textBytesPerStep = 512
 
 // stage is how the chains of one shape are asked.
 type stage uint8
@@ -31,7 +41,9 @@ const (
 )
 
 // Begin begins the search for the rules that want p's record.
-func (x *Index) Begin(p *publication) { x.search = search{p: p, shapes: x.inUse, next: none} }
+func (x *Index) Begin(p *publication) {
+	x.search = search{p: p, shapes: x.inUse, next: none, rule: none}
+}
 
 // Searching is the publication of a search that is not through, or nil.
 func (x *Index) Searching() *publication { return x.search.p }
@@ -41,6 +53,10 @@ func (x *Index) Searching() *publication { return x.search.p }
 func (x *Index) Continue(steps int, found func(owner int32)) (left int) {
 	q := &x.search
 	for ; steps > 0; steps-- {
+		if q.rule != none {
+			steps -= x.tryKeyword(found)
+			continue
+		}
 		if q.next == none {
 			if !x.nextChain() {
 				q.p = nil
@@ -57,11 +73,43 @@ func (x *Index) Continue(steps int, found func(owner int32)) (left int) {
 		}
 		place := x.ruleOf(q.next)
 		q.next = x.node(q.next).next
-		if x.Wants(place, q.p) {
+		switch keywords, meets := x.Rule(place).MeetsFields(&q.p.record); {
+		case !meets:
+		case len(keywords) > 0:
+			q.rule, q.keywords = place, len(keywords)
+		default:
 			found(x.rules.at(place).owner)
 		}
 	}
 	return 0
+}
+
+// tryKeyword looks for the next keyword of the rule whose fields are met. Where the rule was found by a
+// prefix, only the keywords that begin with it are looked for: the others have, or had, their turn. It gives
+// the steps that it took beyond the first.
+func (x *Index) tryKeyword(found func(owner int32)) (steps int) {
+	q := &x.search
+	b := x.bytes(q.rule)
+	keyword, rest := chat.EncodedKeywords(b[len(b)-q.keywords:]).Next()
+	if q.keywords = len(rest); q.stage == askPrefixes {
+		if word, _ := prefix(keyword); word != q.prefix {
+			x.endOfKeywords()
+			return 0
+		}
+	}
+	text := q.p.text()
+	if bytes.Contains(text, keyword) {
+		found(x.rules.at(q.rule).owner)
+		q.keywords = 0
+	}
+	x.endOfKeywords()
+	return len(text) / textBytesPerStep
+}
+
+func (x *Index) endOfKeywords() {
+	if x.search.keywords == 0 {
+		x.search.rule = none
+	}
 }
 
 // Wants says whether a rule wants p's record.
@@ -75,11 +123,10 @@ func (x *Index) nextChain() bool {
 	q := &x.search
 	switch q.stage {
 	case tryWide:
-		q.stage, q.text = askPrefixes, q.p.text()
+		q.stage, q.prefixes, q.asked, q.singles = askPrefixes, q.p.pairs(), 0, false
 		fallthrough
 	case askPrefixes:
-		if len(q.text) > 0 {
-			x.askPrefix()
+		if x.nextPrefix() {
 			return true
 		}
 	}
@@ -105,20 +152,18 @@ func (x *Index) nextShape() bool {
 	return false
 }
 
-// askPrefix takes the chain of the text's first two runes, and then, if some keyword is so short, that of
-// the first alone.
-func (x *Index) askPrefix() {
+// nextPrefix takes the chain of the next two runes of the text, or, if some keyword is so short and all pairs
+// have been asked, of the next rune.
+func (x *Index) nextPrefix() bool {
 	q := &x.search
-	first, size := utf8.DecodeRune(q.text)
-	word := uint64(first)
-	if !q.alone {
-		word, q.alone = prefix(q.text)
-		q.alone = !q.alone && x.single > 0
-	} else {
-		q.alone = false
+	if q.asked == len(q.prefixes) && !q.singles && x.single > 0 {
+		q.prefixes, q.asked, q.singles = q.p.runes(), 0, true
 	}
-	q.next = x.chains.get(prefixHash(q.hash, word))
-	if !q.alone {
-		q.text = q.text[size:]
+	if q.asked == len(q.prefixes) {
+		return false
 	}
+	q.prefix = q.prefixes[q.asked]
+	q.asked++
+	q.next = x.chains.get(prefixHash(q.hash, q.prefix))
+	return true
 }

@@ -76,18 +76,12 @@ func (s *Shard) removeRule(place int32) {
 	s.index.Remove(place)
 }
 
-// decide looks at the rules of a session, which are about to change, for the record that is being searched
-// for: were one rule that wants it replaced by another, the search might come too late for the first and
+// decide looks at a rule of a session, which is about to go, for the record that is being searched for:
+// were it replaced by another that wants the record, too, the search might come too late for the first and
 // be past the second already.
-func (s *Shard) decide(session *Session) {
-	p := s.index.Searching()
-	if p == nil {
-		return
-	}
-	for _, place := range session.rules() {
-		if s.index.Wants(place, p) {
-			s.delivery.collect(session)
-		}
+func (s *Shard) decide(session *Session, place int32) {
+	if p := s.index.Searching(); p != nil && s.index.Wants(place, p) {
+		s.delivery.collect(session)
 	}
 }
 

@@ -66,6 +66,16 @@ func (s *Stats) RulesByShape(visit func(shape chat.FieldSet, rules int64)) {
 	}
 }
 
+// haveKeywords reports whether some rule has keywords.
+func (s *Stats) haveKeywords() bool {
+	for shape := 1 << chat.Text; shape < len(s.rulesByShape); shape++ {
+		if s.rulesByShape[shape].Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // LoopBusy is the time, in nanoseconds, that a shard's goroutine was not waiting.
 func (s *Stats) LoopBusy(shard int) *atomic.Int64 {
 	busy, _ := s.loops.LoadOrStore(shard, new(atomic.Int64))
