@@ -170,8 +170,8 @@ func New(ctx context.Context, config Config, address string, stats *monitor.Stat
 		Shards:   config.Shards,
 		InFlight: config.MaxRecordsInShard,
 		Limits: monitor.Limits{
-			MaxRules: config.MaxRules,
-			Rule:     chat.RuleLimits{MaxEntries: config.MaxRuleEntries, MaxKeywords: config.MaxKeywords},
+			MaxRules: config.MaxRules, MaxRulesBytes: config.OutboundBudgetBytes,
+			Rule: chat.RuleLimits{MaxEntries: config.MaxRuleEntries, MaxKeywords: config.MaxKeywords},
 		},
 		Router: monitor.NewRouter(), Pool: pool, Stats: stats, Log: log, Now: time.Now,
 	})

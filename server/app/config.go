@@ -36,7 +36,7 @@ type Config struct {
 	OutboundBudgetBytes int           `default:"1048576" placeholder:"BYTES" help:"What may wait for a client besides the message being written; more closes its connection with 1013. Default: ${default}."`
 	SocketSendBuffer    int           `default:"65536" placeholder:"BYTES" help:"Kernel send buffer of a connection; left to itself the kernel swallows megabytes for a client that does not read. Default: ${default}."`
 
-	MaxRules         int `default:"1000" placeholder:"COUNT" help:"Rules of a session. Default: ${default}."`
+	MaxRules         int `default:"1000" placeholder:"COUNT" help:"Rules of a session. All of them together take at most --outbound-budget-bytes, as /rules answers with all at once. Default: ${default}."`
 	MaxRuleEntries   int `default:"256" placeholder:"COUNT" help:"Product of the lengths of a rule's lists. Default: ${default}."`
 	MaxKeywords      int `default:"64" placeholder:"COUNT" help:"Keywords of a rule. Default: ${default}."`
 	MetricsMaxSeries int `default:"10000" placeholder:"COUNT" help:"Series of each metric whose labels come from records; what comes after is labelled other. Default: ${default}."`

@@ -49,7 +49,7 @@ func deafHub(b *testing.B) (*monitor.Hub, *monitor.Stats) {
 	stats := monitor.NewStats(10000)
 	hub := monitor.NewHub(monitor.Options{
 		Shards: 2, InFlight: 1024, Router: monitor.NewRouter(), Stats: stats, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Limits: monitor.Limits{MaxRules: 1, Rule: chat.RuleLimits{MaxEntries: 1, MaxKeywords: 1}},
+		Limits: monitor.Limits{MaxRules: 1, MaxRulesBytes: 1 << 10, Rule: chat.RuleLimits{MaxEntries: 1, MaxKeywords: 1}},
 	})
 	stop := make(chan struct{})
 	var shards sync.WaitGroup

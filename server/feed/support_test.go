@@ -66,7 +66,7 @@ func newListener(t *testing.T) *listener {
 	l := &listener{stats: monitor.NewStats(10)}
 	l.hub = monitor.NewHub(monitor.Options{
 		Shards: 1, InFlight: inFlight, Router: monitor.NewRouter(), Stats: l.stats, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Limits: monitor.Limits{MaxRules: 1, Rule: chat.RuleLimits{MaxEntries: 1, MaxKeywords: 1}},
+		Limits: monitor.Limits{MaxRules: 1, MaxRulesBytes: 1 << 10, Rule: chat.RuleLimits{MaxEntries: 1, MaxKeywords: 1}},
 	})
 	shard := l.hub.Shards()[0]
 	wake, stop := make(chan struct{}, 1), make(chan struct{})

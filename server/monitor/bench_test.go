@@ -30,7 +30,7 @@ type crowd struct {
 }
 
 func newCrowd(sessions int) *crowd {
-	h := NewHub(Options{Shards: 1, InFlight: 2 * maxBatchRecords, Limits: Limits{MaxRules: 1000}, Stats: NewStats(4), Now: time.Now})
+	h := NewHub(Options{Shards: 1, InFlight: 2 * maxBatchRecords, Limits: Limits{MaxRules: 1000, MaxRulesBytes: 64 << 20}, Stats: NewStats(4), Now: time.Now})
 	c := &crowd{hub: h, shard: h.Shards()[0], sessions: make([]*Session, sessions)}
 	c.shard.Bind(func() {})
 	for i := range c.sessions {

@@ -14,6 +14,8 @@ import (
 // Limits bound what one session may hold.
 type Limits struct {
 	MaxRules int // rules of a session
+	// MaxRulesBytes is what the rules of a session may take together; /rules answers with all of them at once.
+	MaxRulesBytes int
 	Rule     chat.RuleLimits
 }
 

@@ -33,7 +33,7 @@ func newWorld(t *testing.T, router *Router, inFlight int) *world {
 	w := &world{t: t, stats: NewStats(4), woken: make(chan struct{}, 1000), pool: NewPool(1, 1), now: time.Unix(1000, 0)}
 	w.hub = NewHub(Options{
 		Shards: 1, InFlight: inFlight,
-		Limits: Limits{MaxRules: 3, Rule: chat.RuleLimits{MaxEntries: 8, MaxKeywords: 8}},
+		Limits: Limits{MaxRules: 3, MaxRulesBytes: 4 << 10, Rule: chat.RuleLimits{MaxEntries: 8, MaxKeywords: 8}},
 		Router: router, Pool: w.pool, Stats: w.stats, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Now: w.clock,
 	})
 	w.shard = w.hub.Shards()[0]
@@ -147,7 +147,11 @@ func TestRequests(t *testing.T) {
 		t.Errorf("the shard counts %d rules", n)
 	}
 	shapes := make(map[chat.FieldSet]int64)
-	w.stats.RulesByShape(func(shape chat.FieldSet, rules int64) { shapes[shape] = rules })
+	w.stats.RulesByShape(func(shape chat.FieldSet, rules int64) {
+		if rules != 0 {
+			shapes[shape] = rules
+		}
+	})
 	if want := map[chat.FieldSet]int64{0: 1, 1 << chat.PID: 1}; !maps.Equal(shapes, want) {
 		t.Errorf("rules by shape: %v, want %v", shapes, want)
 	}
@@ -155,6 +159,30 @@ func TestRequests(t *testing.T) {
 	p.session.Closed() // twice is once
 	if n := w.shard.rules.Load(); n != 0 || w.shard.sessions.n != 0 || w.shard.index.inUse != 0 {
 		t.Errorf("%d rules, %d sessions are left", n, w.shard.sessions.n)
+	}
+}
+
+func TestTheRulesOfASessionTakeSoMuchAtMost(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	p := w.open()
+	listen := func(id string, bytes int) string {
+		return p.ask(fmt.Sprintf(`{"path":"/listen","params":{"rule_id":"%s","rule":{"channel":"%s"}}}`, id, strings.Repeat("c", bytes)))
+	}
+	const refused = `"code":"too_many_rules"`
+	for _, c := range []struct {
+		id    string
+		bytes int
+		want  string
+	}{
+		{"large", 5 << 10, refused}, {"one", 2 << 10, `"result"`}, {"two", 2 << 10, refused}, {"two", 1 << 10, `"result"`},
+		{"two", 2 << 10, refused}, {"one", 3 << 10, refused}, {"one", 1, `"result"`}, {"two", 3 << 10, `"result"`},
+	} {
+		if got := listen(c.id, c.bytes); !strings.Contains(got, c.want) {
+			t.Errorf("%s with %d bytes: %s, want %s", c.id, c.bytes, got, c.want)
+		}
+	}
+	if got := p.ask(`{"path":"/rules"}`); !strings.Contains(got, `{"rule_id":"one","rule":{"channel":"c"}}`) || len(got) < 3<<10 {
+		t.Errorf("the rules are %.200s", got)
 	}
 }
 

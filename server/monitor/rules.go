@@ -24,6 +24,16 @@ func (s *Session) find(name string) int {
 	return slices.IndexFunc(s.rules(), func(place int32) bool { return string(index.Name(place)) == name })
 }
 
+// rulesBytes is what the rules take but the one of that number, if it is not negative.
+func (s *Session) rulesBytes(without int) (sum int) {
+	for i, place := range s.rules() {
+		if i != without {
+			sum += len(s.shard.index.bytes(place))
+		}
+	}
+	return sum
+}
+
 // setRule adds a rule, or replaces the one of that number, if it is not negative.
 func (s *Session) setRule(number int, name string, rule *chat.Rule) {
 	place := s.shard.addRule(s, name, rule)

@@ -49,7 +49,7 @@ func newScript(t *testing.T, b []byte) *script {
 	s := &script{t: t, bytes: b, now: time.Unix(1000, 0)}
 	s.hub = NewHub(Options{
 		Shards: 1, InFlight: 1000, Router: NewRouter(), Stats: NewStats(4), Now: s.tick,
-		Limits: Limits{MaxRules: 6, Rule: chat.RuleLimits{MaxEntries: 64, MaxKeywords: 16}},
+		Limits: Limits{MaxRules: 6, MaxRulesBytes: 1 << 20, Rule: chat.RuleLimits{MaxEntries: 64, MaxKeywords: 16}},
 	})
 	s.shard = s.hub.Shards()[0]
 	s.shard.Bind(func() {})

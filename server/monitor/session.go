@@ -182,6 +182,10 @@ func (s *Session) listen(q *Request) {
 		q.Refuse(&chat.Error{Code: chat.TooManyRules, Message: fmt.Sprintf("the session has %d rules already, as many as are allowed; replace or /unlisten one", n)})
 		return
 	}
+	if s.rulesBytes(replaced)+len(q.Params()) > limits.MaxRulesBytes {
+		q.Refuse(&chat.Error{Code: chat.TooManyRules, Message: fmt.Sprintf("the session's rules would take more than %d bytes together; /unlisten one, or name less in each", limits.MaxRulesBytes)})
+		return
+	}
 	if l.RuleID == "" {
 		l.RuleID = s.newRuleID()
 	}

@@ -67,7 +67,7 @@ func start(t *testing.T, profileName string, config app.Config, prepare ...func(
 	log := slog.New(slog.NewTextHandler(w, nil))
 	hub := monitor.NewHub(monitor.Options{
 		Shards: config.Shards, InFlight: 16, Router: monitor.NewRouter(), Pool: pool, Stats: w.stats, Log: log, Now: time.Now,
-		Limits: monitor.Limits{MaxRules: 10, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}},
+		Limits: monitor.Limits{MaxRules: 10, MaxRulesBytes: 1 << 20, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}},
 	})
 	w.server = newServer(profileName, application{
 		config: config, log: log, stats: w.stats, hub: hub,

@@ -98,7 +98,7 @@ func newConnInHead(config app.Config) (*conn, *wire) {
 	a.Config, a.Stats, a.Log, a.Sessions, a.Plain = config, stats, log, app.NewSlots(1), app.NewSlots(1)
 	a.Peers, a.Pace = app.NewPeers(config.MaxPerAddress), app.NewPace(config.MaxMessageRate)
 	a.Hub = monitor.NewHub(monitor.Options{Shards: 1, InFlight: 1, Router: monitor.NewRouter(), Stats: stats, Log: log, Now: func() time.Time { return time.Unix(1, 0) },
-		Limits: monitor.Limits{MaxRules: 10, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}}})
+		Limits: monitor.Limits{MaxRules: 10, MaxRulesBytes: 1 << 20, Rule: chat.RuleLimits{MaxEntries: 10, MaxKeywords: 10}}})
 	s := &server{app: &a, budget: time.Hour, excess: app.NewSlots(1), loops: make(map[gnet.EventLoop]*loop)}
 	l := &loop{server: s, shard: a.Hub.Shards()[0], busy: stats.LoopBusy(0), backlogged: make(map[*conn]struct{}), upgrader: newUpgrader(&config)}
 	w := &wire{handler: s, takes: 1 << 40, fd: -1}
