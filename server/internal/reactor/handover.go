@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -223,6 +224,9 @@ func (s *server) refuseLater(w http.ResponseWriter, reason monitor.Reason, text 
 // read ahead.
 func (s *server) sendBack(r *replayed, buffered *bufio.ReadWriter, request *http.Request) error {
 	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err == nil { // the peer may not have read the answers before
+		err = r.SetWriteDeadline(time.Now().Add(s.app.Config.HandshakeTimeout))
+	}
 	if err == nil {
 		_, err = fmt.Fprintf(r.TCPConn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 			acceptKey(request.Header.Get("Sec-WebSocket-Key")))
