@@ -61,6 +61,14 @@ func TestDrainTellsMoreThanTicksHaveTimeFor(t *testing.T) {
 	}
 }
 
+func TestTheSpreadOfALongDrain(t *testing.T) {
+	for drain, want := range map[time.Duration]time.Duration{0: 0, 10 * time.Second: 6 * time.Second, 500_000 * time.Hour: 300_000 * time.Hour} {
+		if got := spreadOf(drain); got != want {
+			t.Errorf("%v are spread over %v, want %v", drain, got, want)
+		}
+	}
+}
+
 func TestDrainIsSpread(t *testing.T) {
 	for _, c := range []struct {
 		total   int64

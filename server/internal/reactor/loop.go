@@ -56,6 +56,10 @@ type drain struct {
 	sent   atomic.Int64 // away
 }
 
+// spreadOf is the part of a drain's time in which sessions are sent away. The rest is the peers', to read and
+// to answer.
+func spreadOf(drain time.Duration) time.Duration { return drain / 10 * 6 }
+
 // take reports whether another WebSocket is due to be sent away, and counts it.
 func (d *drain) take(now time.Time) bool {
 	elapsed := now.Sub(d.from)
@@ -181,7 +185,10 @@ func (l *loop) reportQueued(deadline time.Time) {
 	l.reported = l.queued
 }
 
-func ticks(d time.Duration) uint32 { return uint32(max(1, (d+tickEvery-1)/tickEvery)) }
+// mostTicks is eight months, and as good as never; three times as much can still be counted.
+const mostTicks = 1 << 30
+
+func ticks(d time.Duration) uint32 { return uint32(min(max(0, d-1)/tickEvery+1, mostTicks)) }
 
 func (l *loop) endLateHead(c *conn) {
 	if l.tick-c.heard > l.server.handshakeTicks {

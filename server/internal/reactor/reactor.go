@@ -147,7 +147,7 @@ func (s *server) drainAll(web *http.Server) {
 	defer cancel()
 	s.drain.Store(&drain{
 		from: time.Now(), total: s.app.Stats.Connected.Load(),
-		spread: s.app.Config.Drain * 6 / 10, // the rest is the peers', to read and to answer
+		spread: spreadOf(s.app.Config.Drain),
 	})
 	s.awaitQuiet(deadline)
 	// Plain HTTP is served to the last, so that /ready says what goes on.
