@@ -67,6 +67,7 @@ type replayed struct {
 	loop    *loop         // that it came from
 	marks   marks         // addressed, or none
 	active  bool          // a request is under way; net/http's, which tells of the changes one after the other
+	silent  bool          // between two requests, and no byte of the next has been read since; net/http's, too
 	rests   *list.Element // its place in handedOver.resting, guarded by its mu; nil: not there
 	shed    bool          // guarded by the same: another connection has its place
 }
@@ -79,7 +80,13 @@ func (r *replayed) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return r.TCPConn.Read(p)
+	n, err := r.TCPConn.Read(p)
+	if err == nil && r.silent {
+		r.silent = false
+		// net/http begins with the time for a head at its fourth byte.
+		err = r.SetReadDeadline(time.Now().Add(r.loop.server.app.Config.HandshakeTimeout))
+	}
+	return n, err
 }
 
 // handedOver is the listener from which net/http gets its connections.
@@ -167,7 +174,8 @@ func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 			h.active.Add(-1)
 		}
 	}
-	h.rest(r, state == http.StateIdle)
+	r.silent = state == http.StateIdle
+	h.rest(r, r.silent)
 	if state == http.StateClosed {
 		if h.keepsPlace(r) {
 			r.loop.server.app.Plain.Give()

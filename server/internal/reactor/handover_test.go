@@ -3,6 +3,7 @@ package reactor
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +11,29 @@ import (
 	"testing"
 	"time"
 )
+
+// net/http waits for the first four bytes of a later request as it does for none of them.
+func TestALaterHeadHasItsTimeFromTheFirstByte(t *testing.T) {
+	config := liveConfig()
+	config.HandshakeTimeout = 300 * time.Millisecond
+	c := start(t, config).connect()
+	for range 2 { // a rest is not limited so
+		c.say([]byte("GET /live HTTP/1.1\r\nHost: x\r\n\r\n"))
+		if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("answered with %+v, %v", answer, err)
+		} else if _, err := io.ReadAll(answer.Body); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * config.HandshakeTimeout)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	c.say([]byte("GE"))
+	if b, err := io.ReadAll(c.in); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("two bytes of a head are kept for longer than %v; answered with %q", patience, b)
+	}
+}
 
 // A client that reads nothing may leave no room for the 101 of a later upgrade.
 func TestAnUpgradeThatIsNotReadEnds(t *testing.T) {
