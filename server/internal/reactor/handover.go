@@ -68,8 +68,10 @@ type replayed struct {
 	marks   marks         // addressed, or none
 	active  bool          // a request is under way; net/http's, which tells of the changes one after the other
 	silent  bool          // between two requests, and no byte of the next has been read since; net/http's, too
-	rests   *list.Element // its place in handedOver.resting, guarded by its mu; nil: not there
-	shed    bool          // guarded by the same: another connection has its place
+	shed    bool          // guarded by handedOver.mu, as what follows: another connection has its place
+	row     *list.List    // handedOver's resting or busy; nil: it stands in neither
+	stands  *list.Element // its place there
+	since   time.Time     // when it came there
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
@@ -96,48 +98,59 @@ type handedOver struct {
 	once   sync.Once
 	done   chan struct{}
 
+	service time.Duration // that a request gets before its connection may have to give way
+
 	mu      sync.Mutex
 	resting list.List // guarded by mu: *replayed between two requests, the longest rest first
+	busy    list.List // guarded by mu: *replayed with a request under way, the longest first
 }
 
+// leastService is far more than any request here takes whose client sends it and reads the answer.
+const leastService = time.Second
+
 func newHandedOver(places int) *handedOver {
-	return &handedOver{conns: make(chan *replayed, 2*places), done: make(chan struct{})}
+	return &handedOver{conns: make(chan *replayed, 2*places), done: make(chan struct{}), service: leastService}
 }
 
 func (h *handedOver) give(r *replayed) { h.conns <- r }
 
-// shed ends the connection that has rested the longest between two requests, and leaves its place to
-// the caller. It reports false if none rests.
+// shed ends the connection that has rested the longest between two requests, or else the one whose request
+// has been under way the longest, if that has had its time, and leaves its place to the caller. It reports
+// false if there is none.
 func (h *handedOver) shed() bool {
 	h.mu.Lock()
 	first := h.resting.Front()
 	if first == nil {
-		h.mu.Unlock()
-		return false
+		first = h.busy.Front()
+		if first == nil || time.Since(first.Value.(*replayed).since) < h.service {
+			h.mu.Unlock()
+			return false
+		}
 	}
-	r := h.resting.Remove(first).(*replayed)
-	r.rests, r.shed = nil, true
+	r := first.Value.(*replayed)
+	r.row.Remove(first)
+	r.row, r.shed = nil, true
 	h.mu.Unlock()
 	_ = r.TCPConn.Close() // its end comes to track
 	return true
 }
 
-// rest notes whether a connection is between two requests.
-func (h *handedOver) rest(r *replayed, rests bool) {
+// stand puts a connection at the end of one of the rows, or, with nil, in neither.
+func (h *handedOver) stand(r *replayed, row *list.List) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r.rests != nil {
-		h.resting.Remove(r.rests)
-		r.rests = nil
+	if r.row != nil {
+		r.row.Remove(r.stands)
+		r.row = nil
 	}
-	if rests && !r.shed {
-		r.rests = h.resting.PushBack(r)
+	if row != nil && !r.shed {
+		r.row, r.stands, r.since = row, row.PushBack(r), time.Now()
 	}
 }
 
 // keepsPlace says whether the connection still has its place: nobody has shed it, and nobody will.
 func (h *handedOver) keepsPlace(r *replayed) bool {
-	h.rest(r, false)
+	h.stand(r, nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !r.shed
@@ -162,7 +175,7 @@ func (h *handedOver) Close() error {
 // Addr is net.Listener's.
 func (h *handedOver) Addr() net.Addr { return &net.TCPAddr{} }
 
-// track counts the requests under way, and gives a plain connection's place back at its end. A hijacked
+// track counts the requests under way, keeps the rows, and gives a plain connection's place back at its end. A hijacked
 // one has its place given back by whoever hijacked it.
 func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 	r := nc.(*replayed)
@@ -175,8 +188,14 @@ func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 		}
 	}
 	r.silent = state == http.StateIdle
-	h.rest(r, r.silent)
-	if state == http.StateClosed {
+	switch state {
+	case http.StateIdle:
+		h.stand(r, &h.resting)
+	case http.StateActive:
+		h.stand(r, &h.busy)
+	case http.StateHijacked:
+		h.stand(r, nil)
+	case http.StateClosed:
 		if h.keepsPlace(r) {
 			r.loop.server.app.Plain.Give()
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -98,6 +99,34 @@ func TestRestingClientsKeepNobodyOut(t *testing.T) {
 	w.wantPlaces(4, 2)
 }
 
+// Clients whose requests do not get on keep out neither other requests nor, in their turn, each other.
+func TestRequestsThatTakeLongKeepNobodyOut(t *testing.T) {
+	w := start(t, fewPlaces(), func(s *server) { s.handed.service = 20 * time.Millisecond })
+	var slow []*client
+	for range 20 {
+		c := w.connect()
+		c.say([]byte("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"))
+		if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusContinue {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+		slow = append(slow, c)
+		time.Sleep(2 * w.handed.service) // those of before have had their time
+	}
+	if got := w.get("/live"); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("/live: %.100q", got)
+	}
+	last := slow[len(slow)-1]
+	last.say([]byte("hello"))
+	if answer, err := http.ReadResponse(last.in, nil); err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("the latest of them: %+v, %v", answer, err)
+	}
+	for _, c := range slow {
+		_ = c.Close() // the test's cleanup would, too
+	}
+	w.wantPlaces(4, 2)
+	await(t, "requests under way", 0, w.handed.active.Load)
+}
+
 // restsIn waits until net/http has told that the client's request is over.
 func (c *client) restsIn(w *world) {
 	await(w, "requests under way", 0, w.handed.active.Load)
@@ -144,7 +173,7 @@ func TestConnectionsOfAnAddressAreCountedOnce(t *testing.T) {
 
 // Each of these refusals needs a server that is full in a way of its own.
 func TestRefusalsOfAFullServerAreCounted(t *testing.T) {
-	w := start(t, fewPlaces())
+	w := start(t, fewPlaces(), func(s *server) { s.handed.service = time.Hour })
 	refused := func(r monitor.Reason) func() uint64 {
 		return func() uint64 { return w.app.Stats.Refused(r).Load() }
 	}
