@@ -181,6 +181,10 @@ func (l *loop) reportQueued(deadline time.Time) {
 			break
 		}
 	}
+	l.tellQueued()
+}
+
+func (l *loop) tellQueued() {
 	l.server.app.Stats.QueuedOut.Add(l.queued - l.reported)
 	l.reported = l.queued
 }

@@ -211,6 +211,18 @@ func TestRefusalsOfAFullServerAreCounted(t *testing.T) {
 	w.wantPlaces(4, 2)
 }
 
+// A loop without connections has no ticks that would tell.
+func TestNothingIsQueuedForNobody(t *testing.T) {
+	w := start(t, liveConfig())
+	c := w.open(app.PathEcho)
+	for range 8 { // more than the kernel takes
+		c.say(clientFrame(0x82, strings.Repeat("x", 60_000)))
+	}
+	await(t, "that something waits", true, func() bool { return w.app.Stats.QueuedOut.Load() > 0 })
+	c.reset()
+	await(t, "bytes that wait", 0, w.app.Stats.QueuedOut.Load)
+}
+
 // With hardly a descriptor left, the server refuses before accept fails.
 func TestFewDescriptorsAreKept(t *testing.T) {
 	w := start(t, liveConfig())

@@ -322,7 +322,9 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	wasWebSocket := c.place == sessionPlace && c.phase != inHead
 	c.loseOutbound()
 	c.loop.move(c, closed)
-	c.loop.conns.Add(-1)
+	if c.loop.conns.Add(-1) == 0 {
+		c.loop.tellQueued() // no tick will
+	}
 	c.in = nil
 	c.endSession()
 	if c.is(addressed) {
