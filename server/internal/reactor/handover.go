@@ -8,9 +8,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +28,7 @@ import (
 func (c *conn) handOver(b []byte) {
 	s := c.loop.server
 	if c.place == sessionPlace {
-		if !s.app.Plain.Take() && !(c.displace(plainPlace) && s.app.Plain.Take()) && !s.handed.shed() {
+		if !s.app.Plain.Take() && !(c.loop.displace(plainPlace, c) && s.app.Plain.Take()) && !s.handed.shed() {
 			c.refuse(monitor.HTTPFull, full)
 			return
 		}
@@ -218,7 +220,7 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.arrived() // behind Enroll, whose OnOpen has counted it as connected
-	if !s.app.Sessions.Take() {
+	if !s.app.Sessions.Take() && !(s.displaceLater() && s.app.Sessions.Take()) {
 		s.refuseLater(w, monitor.SessionsFull, "the server has as many connections as it may")
 		return
 	}
@@ -239,6 +241,31 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 		back.leaveAddress()
 		s.app.Log.Debug("reactor: an upgrade failed", "err", err)
 	}
+}
+
+// displaceLater displaces for a newcomer that is on no loop: it asks one loop after the other.
+func (s *server) displaceLater() bool {
+	s.mu.RLock()
+	loops := slices.Collect(maps.Values(s.loops))
+	s.mu.RUnlock()
+	for _, l := range loops {
+		displaced := make(chan bool, 1)
+		l.execute(gnet.RunnableFunc(func(context.Context) error {
+			defer close(displaced)
+			defer s.survive("displace")
+			displaced <- l.displace(sessionPlace, nil)
+			return nil
+		}))
+		select {
+		case ok := <-displaced:
+			if ok {
+				return true
+			}
+		case <-s.stopped:
+			return false
+		}
+	}
+	return false
 }
 
 func (s *server) refuseLater(w http.ResponseWriter, reason monitor.Reason, text string) {

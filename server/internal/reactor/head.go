@@ -123,7 +123,7 @@ func (c *conn) choose(b []byte, end int) []byte {
 	}
 	defer s.arrived()
 	switch {
-	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.displace(sessionPlace) && s.app.Sessions.Take()):
+	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.loop.displace(sessionPlace, c) && s.app.Sessions.Take()):
 		c.refuse(monitor.SessionsFull, full)
 		return nil
 	case c.place == plainPlace:

@@ -99,6 +99,28 @@ func TestRestingClientsKeepNobodyOut(t *testing.T) {
 	w.wantPlaces(4, 2)
 }
 
+// The same, for an upgrade that comes behind a request.
+func TestSilentClientsKeepNoLaterUpgradeOut(t *testing.T) {
+	w := start(t, fewPlaces())
+	c := w.connect()
+	c.say([]byte("GET /live HTTP/1.1\r\nHost: x\r\n\r\n"))
+	if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%+v, %v", answer, err)
+	} else if _, err := c.in.Discard(int(answer.ContentLength)); err != nil {
+		t.Fatal(err)
+	}
+	for range w.app.Config.MaxConnections {
+		w.connect() // the test's cleanup ends it
+	}
+	w.wantPlaces(0, 1)
+	c.say([]byte("GET /echo" + upgradeFields))
+	c.upgraded()
+	c.ping("x")
+	if n := w.app.Stats.Refused(monitor.Displaced).Load(); n != 1 {
+		t.Errorf("%d silent clients have given way", n)
+	}
+}
+
 // Clients whose requests do not get on keep out neither other requests nor, in their turn, each other.
 func TestRequestsThatTakeLongKeepNobodyOut(t *testing.T) {
 	w := start(t, fewPlaces(), func(s *server) { s.handed.service = 20 * time.Millisecond })
