@@ -35,6 +35,7 @@ func httpCases() []testCase {
 		{name: "/echo without an upgrade", own: true, run: getEcho},
 		{name: "POST /echo is 404 without --echo", own: true, run: postUnechoed},
 		{name: "a body must come in time", own: true, run: lateBody},
+		{name: "a refused upgrade's body must come in time", run: lateBodyOfRefusal},
 		{name: "admin: profiles", admin: true, run: adminProfiles},
 		{name: "admin: POST /gc", admin: true, run: adminGC},
 		{name: "admin: /memory", admin: true, run: adminMemory},
@@ -261,6 +262,17 @@ func lateBody(tr *trial) {
 	p := tr.withEcho().dial()
 	p.write(p.request("POST /echo HTTP/1.1", "Content-Length: 5") + "he")
 	p.wantEndBy(time.Now().Add(patience))
+}
+
+func lateBodyOfRefusal(tr *trial) {
+	for _, c := range []struct{ request, body string }{
+		{"GET /ws HTTP/1.1", "Content-Length: 5"}, {"GET /ws HTTP/1.1", "Transfer-Encoding: chunked"},
+		{"POST /ws HTTP/1.1", "Content-Length: 5"}, {"GET /nope HTTP/1.1", "Content-Length: 5"},
+	} {
+		p := tr.dial()
+		p.write(p.request(c.request, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: "+key(16), c.body))
+		defer p.wantEndBy(time.Now().Add(patience)) // all wait at once
+	}
 }
 
 // adminDo makes a request of the admin listener.

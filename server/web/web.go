@@ -65,15 +65,15 @@ type site struct{ Options }
 // front takes the upgrades, and limits the time of the bodies.
 func (s *site) front(plain http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wantsUpgrade(r) {
-			s.upgrade(w, r)
-			return
-		}
-		if r.ContentLength != 0 {
+		if r.ContentLength != 0 { // net/http reads a body to its end before the answer, also that of a refusal
 			err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 			if err != nil {
 				s.Log.Error("no time limit for a request's body", "err", err)
 			}
+		}
+		if wantsUpgrade(r) {
+			s.upgrade(w, r)
+			return
 		}
 		plain.ServeHTTP(w, r)
 	})

@@ -95,6 +95,19 @@ func TestSilentPeersEndAfterThreeIdleTimes(t *testing.T) {
 	}
 }
 
+func TestTicks(t *testing.T) {
+	for d, want := range map[time.Duration]uint32{
+		0: 1, 1: 1, tickEvery: 1, tickEvery + 1: 2, time.Minute: 3000, 23861 * time.Hour: mostTicks, 1<<63 - 1: mostTicks,
+	} {
+		if got := ticks(d); got != want {
+			t.Errorf("%v are %d ticks, want %d", d, got, want)
+		}
+	}
+	if idle := uint32(mostTicks); 3*idle < idle {
+		t.Error("three idle times are less than one")
+	}
+}
+
 // A peer whose ping was late, because the walk was, is asked before it is given up.
 func TestNobodyIsGivenUpUnasked(t *testing.T) {
 	config := testConfig

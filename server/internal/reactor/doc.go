@@ -29,7 +29,8 @@
 //
 // A connection takes a session's place when it is accepted, or else a plain one's. Where there is none, one that
 // has not sent its head gives way, of 64 looked at the one that has had the most time; else a plain connection that
-// rests between two requests; else the new one is refused. WebSockets never give way.
+// rests between two requests, or whose request has been under way for a second, which a body that does not come and an
+// answer that is not read take; else the new one is refused. WebSockets never give way.
 //
 // # gnet's build tags
 //

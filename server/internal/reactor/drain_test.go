@@ -4,6 +4,9 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"chatmonitor/server/app"
+	"chatmonitor/server/monitor"
 )
 
 // A client may have the 101 before it counts as connected, and end the server at once: the drain waits
@@ -34,6 +37,35 @@ func TestDrainWaitsForAnUpgrade(t *testing.T) {
 	c.receive([]byte("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
 	if c.phase != open || s.arriving.Load() != 0 || s.app.Stats.Connected.Load() != 1 {
 		t.Errorf("phase %v, %d under way, %d connected", c.phase, s.arriving.Load(), s.app.Stats.Connected.Load())
+	}
+}
+
+// In the ticks of this drain there is time for a third of the sessions at most.
+func TestDrainTellsMoreThanTicksHaveTimeFor(t *testing.T) {
+	config := liveConfig()
+	config.Shards = 1
+	sessions := 3 * int(ticks(config.Drain))
+	w := start(t, config, func(s *server) { s.budget = 10 * time.Microsecond }) // a notice and a Close take longer
+	clients := make([]*client, sessions)
+	for i := range clients {
+		clients[i] = w.open(app.PathWS)
+	}
+	w.leave()
+	for _, c := range clients {
+		c.wantClose(1012)
+		_ = c.Close() // the test's cleanup would, too
+	}
+	w.awaitEnd()
+	if n := w.closedFor(monitor.Draining)(); n != uint64(sessions) {
+		t.Errorf("%d of %d sessions were sent away", n, sessions)
+	}
+}
+
+func TestTheSpreadOfALongDrain(t *testing.T) {
+	for drain, want := range map[time.Duration]time.Duration{0: 0, 10 * time.Second: 6 * time.Second, 500_000 * time.Hour: 300_000 * time.Hour} {
+		if got := spreadOf(drain); got != want {
+			t.Errorf("%v are spread over %v, want %v", drain, got, want)
+		}
 	}
 }
 

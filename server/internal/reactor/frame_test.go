@@ -92,6 +92,7 @@ func TestHeadEnd(t *testing.T) {
 }
 
 func TestPlainHead(t *testing.T) {
+	const line, version = "GET /ws HTTP/1.1\r\n", "Sec-WebSocket-Version: 13\r\n"
 	const host, key = "Host: x\r\n", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for _, c := range []struct {
 		fields string
@@ -118,8 +119,26 @@ func TestPlainHead(t *testing.T) {
 		{host + "Sec-WebSocket-Key: " + strings.Repeat("A", 240) + "\r\n", false},
 		{host + "Sec-WebSocket-Key: " + strings.Repeat("*", 24) + "\r\n", false},
 	} {
-		if got := plain([]byte("GET /ws HTTP/1.1\r\n" + c.fields + "\r\n")); got != c.want {
+		if got := plain([]byte(line + version + c.fields + "\r\n")); got != c.want {
 			t.Errorf("%q: got %v", c.fields, got)
+		}
+	}
+	for head, want := range map[string]bool{
+		line + host + key + version:                              true,
+		"GET /ws?\xc3\xa4=%zz HTTP/1.1\n" + host + key + version: true,
+		line + host + key:                                        false,
+		line + host + key + version + version:                    false,
+		"GET /ws?\x00 HTTP/1.1\r\n" + host + key + version:       false,
+		"GET /ws?\t HTTP/1.1\r\n" + host + key + version:         false,
+		"GET /ws?\r HTTP/1.1\r\n" + host + key + version:         false,
+		"GET /ws HTTP/1.1\r\r\n" + host + key + version:          false,
+		"GET /ws HTTP/1.10\r\n" + host + key + version:           false,
+		"GET /ws HTTP/01.1\r\n" + host + key + version:           false,
+		line + "Host: x\r\r\n" + key + version:                   false,
+		line + host + "\r\r\n" + key + version:                   false,
+	} {
+		if got := plain([]byte(head + "\r\n")); got != want {
+			t.Errorf("%q: got %v", head, got)
 		}
 	}
 }

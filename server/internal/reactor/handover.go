@@ -8,11 +8,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -25,7 +28,7 @@ import (
 func (c *conn) handOver(b []byte) {
 	s := c.loop.server
 	if c.place == sessionPlace {
-		if !s.app.Plain.Take() && !(c.displace(plainPlace) && s.app.Plain.Take()) && !s.handed.shed() {
+		if !s.app.Plain.Take() && !(c.loop.displace(plainPlace, c) && s.app.Plain.Take()) && !s.handed.shed() {
 			c.refuse(monitor.HTTPFull, full)
 			return
 		}
@@ -66,8 +69,11 @@ type replayed struct {
 	loop    *loop         // that it came from
 	marks   marks         // addressed, or none
 	active  bool          // a request is under way; net/http's, which tells of the changes one after the other
-	rests   *list.Element // its place in handedOver.resting, guarded by its mu; nil: not there
-	shed    bool          // guarded by the same: another connection has its place
+	silent  bool          // between two requests, and no byte of the next has been read since; net/http's, too
+	shed    bool          // guarded by handedOver.mu, as what follows: another connection has its place
+	row     *list.List    // handedOver's resting or busy; nil: it stands in neither
+	stands  *list.Element // its place there
+	since   time.Time     // when it came there
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
@@ -78,7 +84,13 @@ func (r *replayed) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return r.TCPConn.Read(p)
+	n, err := r.TCPConn.Read(p)
+	if err == nil && r.silent {
+		r.silent = false
+		// net/http begins with the time for a head at its fourth byte.
+		err = r.SetReadDeadline(time.Now().Add(r.loop.server.app.Config.HandshakeTimeout))
+	}
+	return n, err
 }
 
 // handedOver is the listener from which net/http gets its connections.
@@ -88,48 +100,59 @@ type handedOver struct {
 	once   sync.Once
 	done   chan struct{}
 
+	service time.Duration // that a request gets before its connection may have to give way
+
 	mu      sync.Mutex
 	resting list.List // guarded by mu: *replayed between two requests, the longest rest first
+	busy    list.List // guarded by mu: *replayed with a request under way, the longest first
 }
 
+// leastService is far more than any request here takes whose client sends it and reads the answer.
+const leastService = time.Second
+
 func newHandedOver(places int) *handedOver {
-	return &handedOver{conns: make(chan *replayed, 2*places), done: make(chan struct{})}
+	return &handedOver{conns: make(chan *replayed, 2*places), done: make(chan struct{}), service: leastService}
 }
 
 func (h *handedOver) give(r *replayed) { h.conns <- r }
 
-// shed ends the connection that has rested the longest between two requests, and leaves its place to
-// the caller. It reports false if none rests.
+// shed ends the connection that has rested the longest between two requests, or else the one whose request
+// has been under way the longest, if that has had its time, and leaves its place to the caller. It reports
+// false if there is none.
 func (h *handedOver) shed() bool {
 	h.mu.Lock()
 	first := h.resting.Front()
 	if first == nil {
-		h.mu.Unlock()
-		return false
+		first = h.busy.Front()
+		if first == nil || time.Since(first.Value.(*replayed).since) < h.service {
+			h.mu.Unlock()
+			return false
+		}
 	}
-	r := h.resting.Remove(first).(*replayed)
-	r.rests, r.shed = nil, true
+	r := first.Value.(*replayed)
+	r.row.Remove(first)
+	r.row, r.shed = nil, true
 	h.mu.Unlock()
 	_ = r.TCPConn.Close() // its end comes to track
 	return true
 }
 
-// rest notes whether a connection is between two requests.
-func (h *handedOver) rest(r *replayed, rests bool) {
+// stand puts a connection at the end of one of the rows, or, with nil, in neither.
+func (h *handedOver) stand(r *replayed, row *list.List) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r.rests != nil {
-		h.resting.Remove(r.rests)
-		r.rests = nil
+	if r.row != nil {
+		r.row.Remove(r.stands)
+		r.row = nil
 	}
-	if rests && !r.shed {
-		r.rests = h.resting.PushBack(r)
+	if row != nil && !r.shed {
+		r.row, r.stands, r.since = row, row.PushBack(r), time.Now()
 	}
 }
 
 // keepsPlace says whether the connection still has its place: nobody has shed it, and nobody will.
 func (h *handedOver) keepsPlace(r *replayed) bool {
-	h.rest(r, false)
+	h.stand(r, nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !r.shed
@@ -154,7 +177,7 @@ func (h *handedOver) Close() error {
 // Addr is net.Listener's.
 func (h *handedOver) Addr() net.Addr { return &net.TCPAddr{} }
 
-// track counts the requests under way, and gives a plain connection's place back at its end. A hijacked
+// track counts the requests under way, keeps the rows, and gives a plain connection's place back at its end. A hijacked
 // one has its place given back by whoever hijacked it.
 func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 	r := nc.(*replayed)
@@ -166,8 +189,15 @@ func (h *handedOver) track(nc net.Conn, state http.ConnState) {
 			h.active.Add(-1)
 		}
 	}
-	h.rest(r, state == http.StateIdle)
-	if state == http.StateClosed {
+	r.silent = state == http.StateIdle
+	switch state {
+	case http.StateIdle:
+		h.stand(r, &h.resting)
+	case http.StateActive:
+		h.stand(r, &h.busy)
+	case http.StateHijacked:
+		h.stand(r, nil)
+	case http.StateClosed:
 		if h.keepsPlace(r) {
 			r.loop.server.app.Plain.Give()
 		}
@@ -190,7 +220,7 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.arrived() // behind Enroll, whose OnOpen has counted it as connected
-	if !s.app.Sessions.Take() {
+	if !s.app.Sessions.Take() && !(s.displaceLater() && s.app.Sessions.Take()) {
 		s.refuseLater(w, monitor.SessionsFull, "the server has as many connections as it may")
 		return
 	}
@@ -213,6 +243,31 @@ func (s *server) upgradeLater(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// displaceLater displaces for a newcomer that is on no loop: it asks one loop after the other.
+func (s *server) displaceLater() bool {
+	s.mu.RLock()
+	loops := slices.Collect(maps.Values(s.loops))
+	s.mu.RUnlock()
+	for _, l := range loops {
+		displaced := make(chan bool, 1)
+		l.execute(gnet.RunnableFunc(func(context.Context) error {
+			defer close(displaced)
+			defer s.survive("displace")
+			displaced <- l.displace(sessionPlace, nil)
+			return nil
+		}))
+		select {
+		case ok := <-displaced:
+			if ok {
+				return true
+			}
+		case <-s.stopped:
+			return false
+		}
+	}
+	return false
+}
+
 func (s *server) refuseLater(w http.ResponseWriter, reason monitor.Reason, text string) {
 	s.app.Stats.Refused(reason).Add(1)
 	w.Header().Set("Connection", "close")
@@ -223,6 +278,9 @@ func (s *server) refuseLater(w http.ResponseWriter, reason monitor.Reason, text 
 // read ahead.
 func (s *server) sendBack(r *replayed, buffered *bufio.ReadWriter, request *http.Request) error {
 	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err == nil { // the peer may not have read the answers before
+		err = r.SetWriteDeadline(time.Now().Add(s.app.Config.HandshakeTimeout))
+	}
 	if err == nil {
 		_, err = fmt.Fprintf(r.TCPConn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 			acceptKey(request.Header.Get("Sec-WebSocket-Key")))

@@ -123,7 +123,7 @@ func (c *conn) choose(b []byte, end int) []byte {
 	}
 	defer s.arrived()
 	switch {
-	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.displace(sessionPlace) && s.app.Sessions.Take()):
+	case c.place != sessionPlace && !s.app.Sessions.Take() && !(c.loop.displace(sessionPlace, c) && s.app.Sessions.Take()):
 		c.refuse(monitor.SessionsFull, full)
 		return nil
 	case c.place == plainPlace:
@@ -197,15 +197,17 @@ func (u *upgrader) try(head []byte) (answer []byte, ok bool) {
 	return u.out.Bytes(), err == nil
 }
 
-// plain says whether net/http would have nothing against the fields of a head, and the key is one: what
-// gobwas takes unread.
+// plain says whether net/http would have nothing against the request line and the fields of a head, and
+// the key is one: what gobwas takes unread.
 func plain(head []byte) bool {
-	var hosts, keys int
-	first := true
-	for line := range bytes.Lines(head) {
-		line = bytes.TrimRight(line, "\r\n")
-		if first || len(line) == 0 {
-			first = false
+	line, rest, _ := bytes.Cut(head, []byte("\n"))
+	if !plainRequestLine(bytes.TrimSuffix(line, []byte("\r"))) {
+		return false
+	}
+	var hosts, keys, versions int
+	for line := range bytes.Lines(rest) {
+		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if len(line) == 0 {
 			continue
 		}
 		name, value, ok := bytes.Cut(line, []byte(":"))
@@ -220,9 +222,17 @@ func plain(head []byte) bool {
 			if keys++; !goodKey(bytes.Trim(value, " \t")) {
 				return false
 			}
+		case bytes.EqualFold(name, []byte("sec-websocket-version")):
+			versions++
 		}
 	}
-	return hosts == 1 && keys == 1
+	return hosts == 1 && keys == 1 && versions == 1
+}
+
+// plainRequestLine says whether a request line has nothing in it that is not to be seen, and asks for
+// HTTP/1.1, digit by digit (RFC 9112 2.3 and 3).
+func plainRequestLine(line []byte) bool {
+	return bytes.HasSuffix(line, []byte(" HTTP/1.1")) && printable(line) && bytes.IndexByte(line, '\t') < 0
 }
 
 // token says whether a field's name is one (RFC 9110 5.6.2).

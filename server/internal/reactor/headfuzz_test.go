@@ -67,6 +67,8 @@ func FuzzHead(f *testing.F) {
 		strings.ReplaceAll(good, "\r\n", "\n"), strings.Replace(good, "Host: x", "Host: x\r\nX-Long: "+strings.Repeat("x", 400), 1), strings.Replace(good, "Upgrade\r\n", "keep-alive, Upgrade\r\n", 1),
 		strings.Replace(good, "websocket", "h2c, WebSocket", 1), strings.Replace(good, "Host: x", "Host: x\r\nContent-Length: 0", 1), strings.Replace(good, "Host: x", "Host: x\r\nHost: x", 1),
 		strings.Replace(good, "13", "8", 1), strings.Replace(good, "HTTP/1.1", "HTTP/1.0", 1), strings.Replace(good, "Sec-WebSocket-Key", "sec-websocket-key ", 1),
+		"GET /ws?\x00" + upgradeFields, "GET /ws?\t" + upgradeFields, "GET /ws?\r" + upgradeFields, strings.Replace(good, "1.1", "01.1", 1), strings.Replace(good, "1.1", "1.10", 1),
+		strings.Replace(good, "1.1", "1.1\r", 1), strings.Replace(good, "Host: x", "Host: x\r", 1), strings.Replace(good, "Host: x", "Host: x\r\nSec-WebSocket-Version: 13", 1),
 	} {
 		f.Add([]byte(stream), uint64(i))
 	}

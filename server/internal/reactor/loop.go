@@ -30,6 +30,7 @@ type loop struct {
 	shard  *monitor.Shard
 	busy   *atomic.Int64
 	rearm  chan struct{} // asks the driver for another call of work
+	goOn   chan struct{} // asks it for another part of the drain
 
 	conns atomic.Int64 // open sockets of the loop, for the driver and the drain
 
@@ -41,6 +42,7 @@ type loop struct {
 	backlogged map[*conn]struct{}
 	queued     int64 // bytes that wait for the peers of those
 	reported   int64 // of queued, when the metric was last told
+	goingOn    bool  // another part of the drain has been asked for
 	upgrader   *upgrader
 	cork       cork
 	reply      []byte // the answer that is being framed
@@ -53,6 +55,10 @@ type drain struct {
 	total  int64        // WebSockets at the begin
 	sent   atomic.Int64 // away
 }
+
+// spreadOf is the part of a drain's time in which sessions are sent away. The rest is the peers', to read and
+// to answer.
+func spreadOf(drain time.Duration) time.Duration { return drain / 10 * 6 }
 
 // take reports whether another WebSocket is due to be sent away, and counts it.
 func (d *drain) take(now time.Time) bool {
@@ -72,7 +78,7 @@ func (d *drain) take(now time.Time) bool {
 func newLoop(s *server, events gnet.EventLoop, number int) *loop {
 	l := &loop{
 		server: s, events: events, shard: s.app.Hub.Shards()[number], busy: s.app.Stats.LoopBusy(number),
-		rearm: make(chan struct{}, 1), backlogged: make(map[*conn]struct{}),
+		rearm: make(chan struct{}, 1), goOn: make(chan struct{}, 1), backlogged: make(map[*conn]struct{}),
 		upgrader: newUpgrader(&s.app.Config),
 	}
 	work := gnet.RunnableFunc(func(context.Context) error { l.work(); return nil })
@@ -97,12 +103,15 @@ func (l *loop) drive(work gnet.Runnable) {
 	defer clock.Stop()
 	ticking := make(chan struct{}, 1) // one tick is under way at most
 	tick := gnet.RunnableFunc(func(context.Context) error { l.ticked(); <-ticking; return nil })
+	drain := gnet.RunnableFunc(func(context.Context) error { l.drainOn(); return nil })
 	for {
 		select {
 		case <-l.server.stopped:
 			return
 		case <-l.rearm:
 			l.execute(work)
+		case <-l.goOn:
+			l.execute(drain)
 		case <-clock.C:
 			if l.conns.Load() == 0 {
 				continue
@@ -172,11 +181,18 @@ func (l *loop) reportQueued(deadline time.Time) {
 			break
 		}
 	}
+	l.tellQueued()
+}
+
+func (l *loop) tellQueued() {
 	l.server.app.Stats.QueuedOut.Add(l.queued - l.reported)
 	l.reported = l.queued
 }
 
-func ticks(d time.Duration) uint32 { return uint32(max(1, (d+tickEvery-1)/tickEvery)) }
+// mostTicks is eight months, and as good as never; three times as much can still be counted.
+const mostTicks = 1 << 30
+
+func ticks(d time.Duration) uint32 { return uint32(min(max(0, d-1)/tickEvery+1, mostTicks)) }
 
 func (l *loop) endLateHead(c *conn) {
 	if l.tick-c.heard > l.server.handshakeTicks {
@@ -228,17 +244,42 @@ func (l *loop) pingIfSilent(c *conn) {
 
 var pingFrame = frame(ws.OpPing, nil)
 
-// drainSome sends the notice and the Close to those whose turn it is.
+// drainSome sends the notice and the Close to those whose turn it is. Where the time for that is over before
+// all are told, it goes on as soon as the sockets have been looked after.
 func (l *loop) drainSome(deadline time.Time) {
 	d := l.server.drain.Load()
 	if d == nil {
 		return
 	}
-	for now := time.Now(); len(l.rosters[open]) > 0 && now.Before(deadline) && d.take(now); now = time.Now() {
+	for len(l.rosters[open]) > 0 {
+		now := time.Now()
+		if !now.Before(deadline) {
+			l.drainMore()
+			return
+		}
+		if !d.take(now) {
+			return
+		}
 		c := l.rosters[open][len(l.rosters[open])-1]
 		c.write(drainingFrame, nil)
 		c.Close(monitor.Draining)
 	}
+}
+
+// drainMore asks for another part of the drain, once.
+func (l *loop) drainMore() {
+	if !l.goingOn {
+		l.goingOn = true
+		l.goOn <- struct{}{} // never full: drainOn follows each
+	}
+}
+
+func (l *loop) drainOn() {
+	began := time.Now()
+	defer func() { l.busy.Add(int64(time.Since(began))) }()
+	defer l.server.survive("drain")
+	l.goingOn = false
+	l.drainSome(began.Add(l.server.budget))
 }
 
 func (l *loop) add(c *conn, p phase) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -98,6 +99,56 @@ func TestRestingClientsKeepNobodyOut(t *testing.T) {
 	w.wantPlaces(4, 2)
 }
 
+// The same, for an upgrade that comes behind a request.
+func TestSilentClientsKeepNoLaterUpgradeOut(t *testing.T) {
+	w := start(t, fewPlaces())
+	c := w.connect()
+	c.say([]byte("GET /live HTTP/1.1\r\nHost: x\r\n\r\n"))
+	if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%+v, %v", answer, err)
+	} else if _, err := c.in.Discard(int(answer.ContentLength)); err != nil {
+		t.Fatal(err)
+	}
+	for range w.app.Config.MaxConnections {
+		w.connect() // the test's cleanup ends it
+	}
+	w.wantPlaces(0, 1)
+	c.say([]byte("GET /echo" + upgradeFields))
+	c.upgraded()
+	c.ping("x")
+	if n := w.app.Stats.Refused(monitor.Displaced).Load(); n != 1 {
+		t.Errorf("%d silent clients have given way", n)
+	}
+}
+
+// Clients whose requests do not get on keep out neither other requests nor, in their turn, each other.
+func TestRequestsThatTakeLongKeepNobodyOut(t *testing.T) {
+	w := start(t, fewPlaces(), func(s *server) { s.handed.service = 20 * time.Millisecond })
+	var slow []*client
+	for range 20 {
+		c := w.connect()
+		c.say([]byte("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"))
+		if answer, err := http.ReadResponse(c.in, nil); err != nil || answer.StatusCode != http.StatusContinue {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+		slow = append(slow, c)
+		time.Sleep(2 * w.handed.service) // those of before have had their time
+	}
+	if got := w.get("/live"); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("/live: %.100q", got)
+	}
+	last := slow[len(slow)-1]
+	last.say([]byte("hello"))
+	if answer, err := http.ReadResponse(last.in, nil); err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("the latest of them: %+v, %v", answer, err)
+	}
+	for _, c := range slow {
+		_ = c.Close() // the test's cleanup would, too
+	}
+	w.wantPlaces(4, 2)
+	await(t, "requests under way", 0, w.handed.active.Load)
+}
+
 // restsIn waits until net/http has told that the client's request is over.
 func (c *client) restsIn(w *world) {
 	await(w, "requests under way", 0, w.handed.active.Load)
@@ -144,7 +195,7 @@ func TestConnectionsOfAnAddressAreCountedOnce(t *testing.T) {
 
 // Each of these refusals needs a server that is full in a way of its own.
 func TestRefusalsOfAFullServerAreCounted(t *testing.T) {
-	w := start(t, fewPlaces())
+	w := start(t, fewPlaces(), func(s *server) { s.handed.service = time.Hour })
 	refused := func(r monitor.Reason) func() uint64 {
 		return func() uint64 { return w.app.Stats.Refused(r).Load() }
 	}
@@ -180,6 +231,18 @@ func TestRefusalsOfAFullServerAreCounted(t *testing.T) {
 		_ = c.Close() // the test's cleanup would, too
 	}
 	w.wantPlaces(4, 2)
+}
+
+// A loop without connections has no ticks that would tell.
+func TestNothingIsQueuedForNobody(t *testing.T) {
+	w := start(t, liveConfig())
+	c := w.open(app.PathEcho)
+	for range 8 { // more than the kernel takes
+		c.say(clientFrame(0x82, strings.Repeat("x", 60_000)))
+	}
+	await(t, "that something waits", true, func() bool { return w.app.Stats.QueuedOut.Load() > 0 })
+	c.reset()
+	await(t, "bytes that wait", 0, w.app.Stats.QueuedOut.Load)
 }
 
 // With hardly a descriptor left, the server refuses before accept fails.

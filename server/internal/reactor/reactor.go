@@ -147,7 +147,7 @@ func (s *server) drainAll(web *http.Server) {
 	defer cancel()
 	s.drain.Store(&drain{
 		from: time.Now(), total: s.app.Stats.Connected.Load(),
-		spread: s.app.Config.Drain * 6 / 10, // the rest is the peers', to read and to answer
+		spread: spreadOf(s.app.Config.Drain),
 	})
 	s.awaitQuiet(deadline)
 	// Plain HTTP is served to the last, so that /ready says what goes on.
@@ -240,7 +240,7 @@ func (c *conn) admit() {
 		c.marks |= addressed
 	}
 	switch {
-	case c.takePlace() || c.displace(noPlace) && c.takePlace():
+	case c.takePlace() || c.loop.displace(noPlace, c) && c.takePlace():
 	case c.loop.server.handed.shed():
 		c.place = plainPlace
 	default:
@@ -264,16 +264,15 @@ func (c *conn) takePlace() bool {
 const looksForOldest = 64
 
 // displace ends a connection that has not sent its head yet and holds a place of the kind, or any, so
-// that clients which say nothing don't keep out those which do. Of those looked at, it is the one that
-// has had the most time.
-func (c *conn) displace(kind place) bool {
-	l := c.loop
+// that clients which say nothing don't keep out those which do, and never the newcomer itself. Of those
+// looked at, it is the one that has had the most time.
+func (l *loop) displace(kind place, newcomer *conn) bool {
 	waiting := l.rosters[inHead]
 	var oldest *conn
 	for range min(looksForOldest, len(waiting)) {
 		l.looked++
 		o := waiting[l.looked%uint(len(waiting))]
-		fits := o != c && o.place != noPlace && (kind == noPlace || o.place == kind)
+		fits := o != newcomer && o.place != noPlace && (kind == noPlace || o.place == kind)
 		if fits && (oldest == nil || l.tick-o.heard > l.tick-oldest.heard) {
 			oldest = o
 		}
@@ -322,7 +321,9 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	wasWebSocket := c.place == sessionPlace && c.phase != inHead
 	c.loseOutbound()
 	c.loop.move(c, closed)
-	c.loop.conns.Add(-1)
+	if c.loop.conns.Add(-1) == 0 {
+		c.loop.tellQueued() // no tick will
+	}
 	c.in = nil
 	c.endSession()
 	if c.is(addressed) {
