@@ -16,7 +16,7 @@ type Limits struct {
 	MaxRules int // rules of a session
 	// MaxRulesBytes is what the rules of a session may take together; /rules answers with all of them at once.
 	MaxRulesBytes int
-	Rule     chat.RuleLimits
+	Rule          chat.RuleLimits
 }
 
 // Options configure a Hub. Every field is needed.

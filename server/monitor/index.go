@@ -32,6 +32,8 @@ type Index struct {
 	shapes [1 << (chat.Text + 1)]int32 // rules of each shape
 	single int32                       // rules with a keyword of a single rune
 
+	changes uint64 // nodes put into chains and taken out, ever
+
 	moved  func(owner, from, to int32) // is told when a rule gets another place
 	search search
 	seed   uint64
@@ -259,6 +261,7 @@ func (x *Index) fillEntry(e int32) {
 
 // link puts a node before all others of a chain.
 func (x *Index) link(n int32, hash uint32) {
+	x.changes++
 	first := x.chains.get(hash)
 	*x.node(n) = node{next: first, prev: ^int32(hash)}
 	if first != none {
@@ -269,6 +272,7 @@ func (x *Index) link(n int32, hash uint32) {
 
 // unlink takes a node out of its chain.
 func (x *Index) unlink(n int32) {
+	x.changes++
 	gone := x.node(n)
 	if x.search.next == n {
 		x.search.next = gone.next

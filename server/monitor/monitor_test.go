@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -455,7 +456,7 @@ func TestTooManyRequestsBehindASlowOne(t *testing.T) {
 	router.HandleSlow("/slow", HandlerFunc(func(*Request) { <-release }))
 	w := newWorld(t, router, 10)
 	p := w.open()
-	for range maxWaitingMessages + 2 {
+	for range maxWaitingBytes/waitingMessageBytes + 2 {
 		p.session.Receive([]byte(`{"path":"/slow"}`))
 		if len(p.closed) > 0 {
 			break
@@ -497,6 +498,63 @@ func TestTooManyBytesBehindASlowOne(t *testing.T) {
 	}
 	close(release)
 	<-w.woken
+}
+
+// One request may wait, however long it is.
+func TestALongRequestWaits(t *testing.T) {
+	release := make(chan struct{})
+	router := NewRouter()
+	router.HandleSlow("/slow", HandlerFunc(func(*Request) { <-release }))
+	w := newWorld(t, router, 10)
+	p := w.open()
+	p.session.Receive([]byte(`{"path":"/slow"}`))
+	p.session.Receive(fmt.Appendf(nil, `{"path":"/ping","params":%q}`, strings.Repeat("x", maxWaitingBytes)))
+	close(release)
+	<-w.woken
+	w.work()
+	if len(p.closed) != 0 || len(p.texts) != 2 || len(p.texts[1]) < maxWaitingBytes {
+		t.Errorf("closed %v, %d answers", p.closed, len(p.texts))
+	}
+}
+
+// A session whose requests change much has the others of its shard wait for one of them at a time.
+func TestRequestsThatChangeMuchTakeTurns(t *testing.T) {
+	w := newWorld(t, NewRouter(), 10)
+	w.shard.hub.limits = Limits{MaxRules: 10, MaxRulesBytes: 1 << 20, Rule: chat.RuleLimits{MaxEntries: manyChanges + 1}}
+	p := w.open()
+	var list []string
+	for i := range manyChanges + 1 {
+		list = append(list, strconv.Itoa(i))
+	}
+	many := fmt.Sprintf(`{"path":"/listen","params":{"rule_id":"a","rule":{"app_id":[%s]}}}`, strings.Join(list, ","))
+	p.session.Receive([]byte(`{"path":"/listen","params":{"rule_id":"a","rule":{"app_id":1}}}`))
+	for range 3 {
+		p.session.Receive([]byte(many))
+	}
+	for range manyWaited + 1 {
+		p.session.Receive([]byte(`{"path":"/ping"}`))
+	}
+	p.session.Receive([]byte(`{"path":"/unlisten","params":{"rule_id":"a"}}`))
+	p.session.Receive([]byte(`{"path":"/rules"}`))
+	for _, want := range []int{2, 3, 4, 4 + manyWaited, 4 + manyWaited + 2, 4 + manyWaited + 3} {
+		if len(p.texts) != want {
+			t.Fatalf("%d answers, want %d", len(p.texts), want)
+		}
+		w.shard.take() // one call
+	}
+	if last := p.texts[len(p.texts)-1]; !strings.Contains(last, `{"rules":[]}`) {
+		t.Errorf("the last answer is %s", last)
+	}
+	if p.session.rare != nil {
+		t.Error("what waited is kept")
+	}
+	p.session.Receive([]byte(many))
+	p.session.Receive([]byte(many))
+	p.Close(PeerGone)
+	w.work() // what waited finds nobody
+	if n := w.shard.rules.Load(); n != 0 || len(p.texts) != 4+manyWaited+4 {
+		t.Errorf("%d rules, %d answers of a closed session", n, len(p.texts))
+	}
 }
 
 // A batch takes in no more than so many records, or the record that has so many matches.

@@ -13,7 +13,7 @@ const (
 	TooBig                       // a message over --max-message-bytes
 	InternalError                // a handler panicked
 	SlowConsumer                 // more waits for the client than --outbound-budget-bytes
-	Backlogged                   // too many requests wait behind a slow one
+	Backlogged                   // too many requests wait behind one that takes its time
 	TooFast                      // more messages than --max-messages-per-second
 	PeerSilent                   // no sign of life for three idle pings
 	Draining                     // the server is leaving

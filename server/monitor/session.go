@@ -25,31 +25,60 @@ type Session struct {
 // rare is what few sessions have at a time.
 type rare struct {
 	rules   []int32  // places of the rules, in order, if there is more than one
-	waiting *backlog // not nil while a slow request is under way
+	waiting *backlog // not nil while a slow request is under way, or other sessions have their turn
 }
 
-// What may wait behind a slow request of the same session.
+// What may wait of one session, whose requests are answered one by one: as much as the rules that it may have
+// by default. Each message costs some bytes besides its own.
 const (
-	maxWaitingMessages = 128
-	maxWaitingBytes    = 256 << 10
+	maxWaitingBytes     = 1 << 20
+	waitingMessageBytes = 64
+)
+
+// A request that changes more places of the index than that, each some tenths of a microsecond, is the last of
+// its session until the shard has looked after its sockets. So are so many requests that have waited.
+const (
+	manyChanges = 32
+	manyWaited  = 64
 )
 
 // Rules and entries of the index that a closed session takes with it at once: each some tenths of a
 // microsecond.
 const maxEntriesRemoved = 2048
 
+// backlog is the requests that wait, the oldest first.
 type backlog struct {
 	texts [][]byte
 	bytes int
 }
 
+// add reports false if there is no room. One request may always wait, however long.
+func (b *backlog) add(text []byte) bool {
+	bytes := len(text) + waitingMessageBytes
+	if b.bytes > 0 && b.bytes+bytes > maxWaitingBytes {
+		return false
+	}
+	b.texts = append(b.texts, slices.Clone(text))
+	b.bytes += bytes
+	return true
+}
+
+// next takes the oldest. There must be one.
+func (b *backlog) next() (text []byte) {
+	text, b.texts[0] = b.texts[0], nil
+	b.texts = b.texts[1:]
+	b.bytes -= len(text) + waitingMessageBytes
+	return text
+}
+
 // Receive takes one whole text message. text is valid UTF-8 and is not kept.
 func (s *Session) Receive(text []byte) {
-	if s.waiting() != nil {
-		s.wait(text)
-		return
+	switch w := s.waiting(); {
+	case w == nil:
+		s.serve(text)
+	case !w.add(text):
+		s.conn.Close(Backlogged)
 	}
-	s.serve(text)
 }
 
 // Closed tells the session that its connection is no more, or will take no more pushes.
@@ -78,16 +107,6 @@ func (s *Session) dismantle() {
 	s.shard.forget(s)
 }
 
-func (s *Session) wait(text []byte) {
-	w := s.waiting()
-	if len(w.texts) >= maxWaitingMessages || w.bytes+len(text) > maxWaitingBytes {
-		s.conn.Close(Backlogged)
-		return
-	}
-	w.texts = append(w.texts, slices.Clone(text))
-	w.bytes += len(text)
-}
-
 func (s *Session) serve(text []byte) {
 	q := &Request{session: s}
 	q.parse(text)
@@ -96,10 +115,43 @@ func (s *Session) serve(text []byte) {
 		s.serveSlow(q, slices.Clone(text), route.handler)
 		return
 	}
+	before := s.shard.index.changes
 	if s.shard.hub.guard(q, route.handler) {
 		s.answer(q)
 	} else {
 		s.fail()
+	}
+	if s.conn != nil && s.shard.index.changes-before > manyChanges {
+		s.pause(new(backlog))
+	}
+}
+
+// pause has the session's requests wait until the shard has looked after its sockets.
+func (s *Session) pause(b *backlog) {
+	s.setWaiting(b)
+	s.shard.post(s.goOn)
+}
+
+// goOn serves what has waited, until a request has the others wait again.
+func (s *Session) goOn() {
+	if s.conn == nil {
+		return
+	}
+	w := s.waiting()
+	s.setWaiting(nil)
+	for n := 0; len(w.texts) > 0; n++ {
+		if n == manyWaited {
+			s.pause(w)
+			return
+		}
+		s.serve(w.next())
+		switch {
+		case s.conn == nil:
+			return
+		case s.waiting() != nil:
+			s.setWaiting(w) // nothing is in the new one yet
+			return
+		}
 	}
 }
 
@@ -129,29 +181,15 @@ func (s *Session) serveSlow(q *Request, text []byte, h Handler) {
 }
 
 func (s *Session) finishSlow(q *Request, ok bool) {
-	if s.conn == nil {
+	switch {
+	case s.conn == nil:
 		return
-	}
-	w := s.waiting()
-	s.setWaiting(nil)
-	if !ok {
+	case !ok:
 		s.fail()
 		return
 	}
 	s.answer(q)
-	for i, text := range w.texts {
-		if s.conn == nil {
-			return
-		}
-		if behind := s.waiting(); behind != nil { // the one before was slow, too: the rest waits behind it
-			behind.texts = append(behind.texts, w.texts[i:]...)
-			for _, t := range w.texts[i:] {
-				behind.bytes += len(t)
-			}
-			return
-		}
-		s.serve(text)
-	}
+	s.goOn()
 }
 
 func (s *Session) answer(q *Request) {
