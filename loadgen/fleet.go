@@ -79,7 +79,7 @@ type round struct {
 
 // newFleet starts the loop; close ends it.
 func newFleet(ctx context.Context, flags targetFlags, held share, echoes bool, heard listener, found *faults) (*fleet, error) {
-	if err := checkDescriptors(held.connections()); err != nil {
+	if err := reserveDescriptors(held.connections()); err != nil {
 		return nil, err
 	}
 	config, err := flags.clientConfig(ctx, held)

@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"chatmonitor/server/chat"
@@ -233,21 +232,4 @@ func startAdmin(c Config, stats *monitor.Stats, log *slog.Logger) (stop func(), 
 		}
 		<-ended
 	}, nil
-}
-
-// raiseDescriptors raises the soft descriptor limit to the hard one, and sizes the server by it.
-func raiseDescriptors(c *Config, log *slog.Logger) error {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("app: descriptor limit: %w", err)
-	}
-	limit.Cur = limit.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("app: raising the descriptor limit to %d: %w", limit.Max, err)
-	}
-	if err := c.limitConnections(int(min(limit.Cur, 1<<30))); err != nil {
-		return err
-	}
-	log.Info("limits", "descriptors", limit.Cur, "max_connections", c.MaxConnections, "max_http_connections", c.MaxHTTPConnections)
-	return nil
 }
