@@ -7,7 +7,7 @@ BIN := bin
 PROGRAMS := ./server ./variants/goroutine ./variants/floor ./loadgen ./harness
 FUZZTIME ?= 30s
 BENCHFLAGS ?=
-FULLFLAGS ?= --scenarios=all --calibrate=0.3 --rounds=6
+FULLFLAGS ?= --scenarios=all --calibrate=0.3 --rounds=6 --retries=3
 INDEXFLAGS ?= -benchtime=200ms -count=6
 MILLIONFLAGS ?=
 DEMOFLAGS ?=

@@ -68,6 +68,16 @@ func TestRunSaysWhatIsNotSustained(t *testing.T) {
 	}
 }
 
+// What the load generator cannot do in time says nothing about the server, as long as it does it.
+func TestALateSenderIsNoLimitOfTheServer(t *testing.T) {
+	stacktest.SetFault(t, "loadgen", stacktest.Invalid)
+	c, out := startRun(t.Context(), t, "--scenarios=push", "--variants=reactor", "--calibrate=0.5", "--rounds=1", "--rate=1")
+	c.want(t, 0)
+	if r, _ := theRun(t, out); len(r.Calibration) != 1 || r.Calibration[0].SustainedPerSecond < 4096 {
+		t.Errorf("calibration %+v", r.Calibration)
+	}
+}
+
 func TestWeakest(t *testing.T) {
 	got := weakest([]report.Calibration{{Variant: "a", SustainedPerSecond: 30}, {Variant: "b", SustainedPerSecond: 0.25}, {Variant: "c", SustainedPerSecond: 0.5}})
 	if got.Variant != "b" {

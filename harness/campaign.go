@@ -151,22 +151,35 @@ func (c *campaign) execute(ctx context.Context) error {
 
 // step makes one measurement and reports whether its variant should be given up.
 func (c *campaign) step(ctx context.Context, s step) (giveUp bool) {
-	c.progress.say("%s", s)
-	m := newMeasurement(c, s)
-	failures := m.take(ctx)
-	if ctx.Err() != nil {
-		c.record.Interrupted = true // what failed, failed because of that
-		return true
+	for again := c.config.Retries; ; again-- {
+		c.progress.say("%s", s)
+		m := newMeasurement(c, s)
+		failures := m.take(ctx)
+		if ctx.Err() != nil {
+			c.record.Interrupted = true // what failed, failed because of that
+			return true
+		}
+		for i := range failures {
+			f := &failures[i]
+			f.Variant, f.Scenario, f.Round = s.variant.name, s.scenario.Name, s.round
+			c.progress.say("%s", f)
+		}
+		if again > 0 && onlyInvalid(failures) {
+			c.progress.say("  it is made again")
+			c.record.Repeated = append(c.record.Repeated, failures...)
+			continue
+		}
+		c.record.Measurements = append(c.record.Measurements, m.out)
+		c.noteCommand(s.variant.name, m.out.ServerCommand)
+		c.record.Failures = append(c.record.Failures, failures...)
+		return slices.ContainsFunc(failures, func(f report.Failure) bool { return f.Kind == report.KindFailed })
 	}
-	c.record.Measurements = append(c.record.Measurements, m.out)
-	c.noteCommand(s.variant.name, m.out.ServerCommand)
-	for _, f := range failures {
-		f.Variant, f.Scenario, f.Round = s.variant.name, s.scenario.Name, s.round
-		c.record.Failures = append(c.record.Failures, f)
-		c.progress.say("%s", f)
-		giveUp = giveUp || f.Kind == report.KindFailed
-	}
-	return giveUp
+}
+
+// onlyInvalid says whether the load generator's schedule is all that went wrong: then the measurement says
+// nothing about the server.
+func onlyInvalid(failures []report.Failure) bool {
+	return len(failures) > 0 && !slices.ContainsFunc(failures, func(f report.Failure) bool { return f.Kind != report.KindInvalid })
 }
 
 // noteCommand keeps the first command line of each variant with its name.

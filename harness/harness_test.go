@@ -419,6 +419,30 @@ func TestRunWithTrouble(t *testing.T) {
 	}
 }
 
+// A load generator that never keeps its schedule has all its attempts used up; what a server does wrong is no reason
+// for another.
+func TestRunMakesInvalidMeasurementsAgain(t *testing.T) {
+	for _, test := range []struct {
+		fault          string
+		code, repeated int
+	}{{stacktest.Invalid, 0, 2}, {stacktest.Wrong, 3, 0}, {stacktest.Crash, 1, 0}} {
+		t.Run(test.fault, func(t *testing.T) {
+			stacktest.SetFault(t, "loadgen", test.fault)
+			c, out := startRun(t.Context(), t, "--scenarios=push", "--variants=reactor", "--rounds=1", "--retries=2")
+			c.want(t, test.code)
+			r, folder := theRun(t, out)
+			if len(r.Repeated) != test.repeated || len(r.Measurements) != 1 || len(r.Failures) != 1 {
+				t.Errorf("%d attempts were repeated, %d measurements, failures %v", len(r.Repeated), len(r.Measurements), r.Failures)
+			}
+			wantSchema(t, folder)
+			if test.repeated > 0 {
+				wantIn(t, c.stdout.String(), "2 attempts were invalid and made again")
+				wantIn(t, c.stderr.String(), "it is made again")
+			}
+		})
+	}
+}
+
 func TestRunIsInterrupted(t *testing.T) {
 	stacktest.SetFault(t, "loadgen", stacktest.Hang)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -30,6 +30,7 @@ type runCommand struct {
 	Duration    time.Duration `default:"5s" help:"Measured time of each round of a timed scenario."`
 	Warmup      time.Duration `default:"1s" help:"Time before it that is checked but not measured."`
 	Rounds      int           `default:"3" help:"Rounds of timed scenarios, the variants taking turns."`
+	Retries     int           `placeholder:"N" help:"Make a measurement again, up to so many times, when the load generator could not keep its schedule, as on a machine that others use. The report says how often."`
 	Variants    []string      `default:"${variants}" help:"Variants, in this order. The others are compared with floor if it is among them, else with the first."`
 	Scenarios   []string      `default:"${usual}" help:"Scenarios, in this order; there are ${scenarios}; or all."`
 	Benchmarks  string        `placeholder:"FILE" type:"path" help:"Output of go test -bench, such as that of make bench-index, to join to the run's bench.txt."`
@@ -67,6 +68,8 @@ func (c *runCommand) validate() error {
 		return usageError("--warmup must not be negative")
 	case c.Rounds < 1:
 		return usageError("--rounds must be at least 1")
+	case c.Retries < 0:
+		return usageError("--retries must not be negative")
 	case c.Topic == "":
 		return usageError("--topic must not be empty")
 	case len(c.Scenarios) == 0:
@@ -163,7 +166,7 @@ func (c *runCommand) record(broker stack.Broker, chosen []variant, scenarios []s
 		},
 		Connections: connections, ConnectionsFrom: allowed,
 		RatePerSecond: c.Rate, CalibrateShare: c.Calibrate, DurationSeconds: c.Duration.Seconds(), WarmupSeconds: c.Warmup.Seconds(),
-		Rounds: c.Rounds, Seed: c.Seed, Order: orderNote,
+		Rounds: c.Rounds, Retries: c.Retries, Seed: c.Seed, Order: orderNote,
 	}
 	switch broker.Kind() {
 	case stack.KindEmbedded:

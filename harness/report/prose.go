@@ -120,6 +120,10 @@ func (r *Run) method() []string {
 		"Memory is read from /proc and from Go's own metrics: before the first connection, with all of them held as the load left it, and after a full collection.",
 		sharedNote,
 	}
+	if n := r.Configuration.Retries; n > 0 {
+		lines = append(lines, fmt.Sprintf("A measurement whose load the load generator could not keep to its schedule was made again, up to %s; %s. `run.json` says which, and why. What a server does wrong is not made again.",
+			plural(n, "time"), pluralWere(len(r.Repeated), "attempt")))
+	}
 	switch n := r.Configuration.Rounds; {
 	case n >= verdict.BootstrapFrom:
 		lines = append(lines, fmt.Sprintf("Intervals are of the median of %d rounds, for ratios of the median of their paired ratios: percentile bootstrap, %g %%. Slopes: the smallest and the largest between two counts.",

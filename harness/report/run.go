@@ -39,6 +39,7 @@ type Run struct {
 	Calibration   []Calibration `json:"calibration,omitempty"` // what rates follow from
 	Figures       []Figure      `json:"figures"`
 	Failures      []Failure     `json:"failures"`
+	Repeated      []Failure     `json:"repeated,omitempty"` // of measurements that were invalid, and made again
 	Measurements  []Measurement `json:"measurements"`
 	Benchmarks    string        `json:"benchmarks,omitempty"` // of the same code, in Go's benchmark format
 	Million       *Million      `json:"million,omitempty"`    // of a run up to very many connections
@@ -75,6 +76,7 @@ type Configuration struct {
 	WarmupSeconds   float64    `json:"warmup_seconds"`
 	CalibrateShare  float64    `json:"calibrate_share,omitempty"` // of what the weakest variant sustains; 0: rates were given
 	Rounds          int        `json:"rounds"`
+	Retries         int        `json:"retries,omitempty"` // of a measurement that was invalid
 	Seed            uint64     `json:"seed"`
 	Order           string     `json:"order"` // in which order the variants took turns
 	Base            string     `json:"base"`  // the variant that ratios divide by

@@ -30,6 +30,9 @@ func (r *Run) Standing() (Standing, string) {
 			deliveries += ", each once, unchanged and in order"
 		}
 	}
+	if n := len(r.Repeated); n > 0 {
+		deliveries += fmt.Sprintf("; %s invalid and made again", pluralWere(n, "attempt"))
+	}
 	measured := plural(len(r.Measurements), "measurement")
 	of := func(kind, what string) string {
 		return fmt.Sprintf("%d of %s %s%s", counts[kind], measured, what, r.whereabouts(kind))
@@ -85,6 +88,13 @@ func (r *Run) whereabouts(kind string) string {
 		}
 	}
 	return " (" + strings.Join(places, ", ") + ")"
+}
+
+func pluralWere(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " was"
+	}
+	return plural(n, what) + " were"
 }
 
 func plural(n int, what string) string {

@@ -2,6 +2,7 @@ package stacktest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -62,9 +63,9 @@ func result(args []string, valid, invalidBecause, wrongBecause string, lost int)
 	return fmt.Sprintf(`{"schema":1,"scenario":%q,"url":%q,`+
 		`"connections":{"asked":%[3]s,"held":%[3]s,"failed":0,"dropped":0,"connect_seconds":0.5,"errors":{}},`+
 		`"records":{"asked":100,"produced":100,"acknowledged":100,"deliveries_expected":100,"deliveries":%[4]d,"lost":%[5]d,"duplicated":0,"wrong":0,"reordered":0},`+
-		`"rate":{"asked_per_second":200,"achieved_per_second":200},`+
+		`"rate":{"asked_per_second":%[10]s,"achieved_per_second":%[10]s},`+
 		`"latency":{"response":%[6]s,"service":%[6]s,"lag":%[6]s,"first_receiver":%[6]s,"last_receiver":%[6]s},`+
 		`"self":{"rss_bytes":1,"bytes_per_connection":1,"cpu_seconds":0.1,"goroutines":9},`+
 		`"valid":%[7]s,"invalid_because":%[8]s,"wrong_because":%[9]s}`,
-		args[0], flagValue(args, "url"), flagValue(args, "connections"), 100-lost, lost, histogram, valid, invalidBecause, wrongBecause)
+		args[0], flagValue(args, "url"), flagValue(args, "connections"), 100-lost, lost, histogram, valid, invalidBecause, wrongBecause, cmp.Or(flagValue(args, "rate"), "200"))
 }
