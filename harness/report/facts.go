@@ -76,12 +76,15 @@ func (r *Run) again() string {
 	for _, s := range c.Scenarios {
 		scenarios = append(scenarios, s.Name)
 	}
-	calibrate := ""
+	more := ""
 	if c.CalibrateShare > 0 {
-		calibrate = fmt.Sprintf(" --calibrate=%g", c.CalibrateShare)
+		more = fmt.Sprintf(" --calibrate=%g", c.CalibrateShare)
+	}
+	if c.Retries > 0 {
+		more += fmt.Sprintf(" --retries=%d", c.Retries)
 	}
 	return fmt.Sprintf("harness run --variants=%s --scenarios=%s --connections=%d --rate=%g --duration=%gs --warmup=%gs --rounds=%d --seed=%d%s",
-		strings.Join(variants, ","), strings.Join(scenarios, ","), c.Connections, c.RatePerSecond, c.DurationSeconds, c.WarmupSeconds, c.Rounds, c.Seed, calibrate)
+		strings.Join(variants, ","), strings.Join(scenarios, ","), c.Connections, c.RatePerSecond, c.DurationSeconds, c.WarmupSeconds, c.Rounds, c.Seed, more)
 }
 
 // commands are the first server and load generator of each scenario and variant.

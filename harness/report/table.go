@@ -70,7 +70,7 @@ func (s Scenario) Title() string {
 	case s.RatePerSecond == 0:
 		return s.Name + ": " + connections + ", with a rule each, at rest"
 	}
-	title := fmt.Sprintf("%s: %g %s/s", s.Name, s.RatePerSecond, cmp.Or(s.Events, "records"))
+	title := fmt.Sprintf("%s: %s %s/s", s.Name, rate(s.RatePerSecond), cmp.Or(s.Events, "records"))
 	if s.RateFrom != "" {
 		title += " (" + s.RateFrom + ")"
 	}
@@ -270,6 +270,14 @@ func threeDigits(v float64) string {
 		decimals = 3
 	}
 	return strconv.FormatFloat(v, 'f', decimals, 64)
+}
+
+// rate prints events per second: small ones may follow from others by a root.
+func rate(v float64) string {
+	if v < 100 {
+		v = math.Round(v*100) / 100
+	}
+	return short(v)
 }
 
 // short prints a number without digits that say nothing.
