@@ -155,6 +155,16 @@ func (a *audit) run() {
 	a.judge(readers, killed, slow)
 }
 
+// slowSession is one whose socket takes little before the server has to wait.
+func (a *audit) slowSession() *session {
+	a.Helper()
+	s := a.session()
+	if err := s.conn.SetReadBuffer(4 << 10); err != nil {
+		a.Fatalf("a small read buffer: %v", err)
+	}
+	return s
+}
+
 // round appends a batch to each partition, with something that is no record in it.
 func (a *audit) round() {
 	a.Helper()
