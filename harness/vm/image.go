@@ -24,10 +24,10 @@ const BinFolder = "/bin"
 // initName is where every kernel looks for the first process of an initramfs.
 const initName = "init"
 
-// WriteImage writes the initramfs. Compression is left at its fastest: the machine
-// may have an emulated processor to undo it with.
+// WriteImage writes the initramfs. It is gzip's format with nothing compressed: the image is
+// read once, and the machine may have an emulated processor to undo compression with.
 func WriteImage(w io.Writer, c Contents) error {
-	compressed, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	compressed, err := gzip.NewWriterLevel(w, gzip.NoCompression)
 	if err != nil {
 		return fmt.Errorf("vm: %w", err)
 	}
@@ -35,7 +35,7 @@ func WriteImage(w io.Writer, c Contents) error {
 		return err
 	}
 	if err := compressed.Close(); err != nil {
-		return fmt.Errorf("vm: compress the image: %w", err)
+		return fmt.Errorf("vm: end the image: %w", err)
 	}
 	return nil
 }
