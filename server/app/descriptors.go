@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"syscall"
@@ -37,13 +38,14 @@ func growDescriptorTable(n int) error {
 	if err != nil {
 		return fmt.Errorf("app: a descriptor to make room with: %w", err)
 	}
-	defer syscall.Close(fd)
 	high, _, failed := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, uintptr(n-1))
 	if failed != 0 {
-		return fmt.Errorf("app: make room for %d descriptors: %w", n, failed)
+		err = failed
+	} else {
+		err = syscall.Close(int(high))
 	}
-	if err := syscall.Close(int(high)); err != nil {
-		return fmt.Errorf("app: make room for descriptors: %w", err)
+	if err := errors.Join(err, syscall.Close(fd)); err != nil {
+		return fmt.Errorf("app: make room for %d descriptors: %w", n, err)
 	}
 	return nil
 }
